@@ -1,0 +1,36 @@
+package domain
+
+// Permission is `noun:verb`.
+type Permission string
+
+// The permissions. Every route and every command names one.
+const (
+	AllPermissions Permission = "*:*"
+
+	RunStart  Permission = "run:start"
+	RunRead   Permission = "run:read"
+	RunCancel Permission = "run:cancel"
+	// RunWork is held by workers: report the results of steps.
+	RunWork Permission = "run:work"
+
+	WorkflowRead  Permission = "workflow:read"
+	WorkflowWrite Permission = "workflow:write"
+
+	AgentRead Permission = "agent:read"
+
+	TaskCreate Permission = "task:create"
+	TaskRead   Permission = "task:read"
+
+	AnalyticsRead Permission = "analytics:read"
+
+	LogRead   Permission = "log:read"
+	LogManage Permission = "log:manage"
+
+	TokenManage Permission = "token:manage"
+)
+
+// Permissions lists every permission in the order of the reference page.
+var Permissions = []Permission{
+	RunStart, RunRead, RunCancel, RunWork, WorkflowRead, WorkflowWrite, AgentRead,
+	TaskCreate, TaskRead, AnalyticsRead, LogRead, LogManage, TokenManage,
+}

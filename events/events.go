@@ -1,0 +1,136 @@
+// Package events is the published language: everything that can have happened,
+// one file per feature, and the envelope every event travels in.
+//
+// It must not decide, store or send. It imports domain and the standard library
+// only. Each stream kind has a sealed union (Run, Workflow …) named after it.
+//
+// Start reading at run.go; the formats are fixed in envelope.go and chain.go.
+package events
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/hishamos/hishamos/domain"
+)
+
+// Event is one fact. EventType is its stable wire name, `noun.verb_past`; it
+// never comes from the Go type's name.
+type Event interface{ EventType() string }
+
+// Upcast turns the data of one version into that of the next. It must not fail
+// on any data that was ever written.
+type Upcast func(json.RawMessage) (json.RawMessage, error)
+
+// Type is one row of the catalogue.
+type Type struct {
+	Name    string
+	Version int  // of the shape; the number of upcasts + 1
+	Level   int  // the level of the log from which it may be written
+	Closes  bool // the stream waits for nothing after it
+	Retired bool // decodes for ever, is never written again
+	Zero    Event
+	upcasts []Upcast
+	decode  func([]byte) (Event, error)
+}
+
+// option changes a row while the table is built.
+type option func(*Type)
+
+// closes marks an event after which its stream has no open intents.
+func closes(t *Type) { t.Closes = true }
+
+// of is the row of an event type.
+func of[E Event](opts ...option) Type {
+	var zero E
+	t := Type{Name: zero.EventType(), Version: 1, Level: 1, Zero: zero}
+	t.decode = func(b []byte) (Event, error) {
+		var e E
+		err := json.Unmarshal(b, &e)
+		return e, err
+	}
+	for _, o := range opts {
+		o(&t)
+	}
+	t.Version += len(t.upcasts)
+	return t
+}
+
+// Level is the highest level of the log this build can write.
+const Level = 1
+
+// ErrUnknownType says that an event's type or version is newer than this build.
+// It is not poison: a consumer pauses and reports it.
+var ErrUnknownType = errors.New("event type or version is newer than this build")
+
+var catalogue = func() map[string]Type {
+	m := make(map[string]Type)
+	for _, table := range [][]Type{runTypes, workflowTypes, identityTypes, systemTypes} {
+		for _, t := range table {
+			if _, twice := m[t.Name]; twice {
+				panic("event type listed twice: " + t.Name)
+			}
+			m[t.Name] = t
+		}
+	}
+	return m
+}()
+
+// Types returns the whole catalogue, by wire name.
+func Types() map[string]Type {
+	m := make(map[string]Type, len(catalogue))
+	for k, v := range catalogue {
+		m[k] = v
+	}
+	return m
+}
+
+// Lookup returns the row of a wire name.
+func Lookup(name string) (Type, bool) { t, ok := catalogue[name]; return t, ok }
+
+// Encode returns the version and the data of an event.
+func Encode(e Event) (version int, data []byte, err error) {
+	t, ok := catalogue[e.EventType()]
+	if !ok {
+		return 0, nil, fmt.Errorf("encode %s: not in the catalogue", e.EventType())
+	}
+	data, err = json.Marshal(e)
+	return t.Version, data, err
+}
+
+// Decode turns stored data of any released version into the event of today.
+func Decode(name string, version int, data []byte) (Event, error) {
+	t, ok := catalogue[name]
+	if !ok || version > t.Version {
+		return nil, fmt.Errorf("decode %s v%d: %w", name, version, ErrUnknownType)
+	}
+	raw := json.RawMessage(data)
+	for v := version; v < t.Version; v++ {
+		var err error
+		if raw, err = t.upcasts[v-1](raw); err != nil {
+			return nil, fmt.Errorf("upcast %s v%d: %w", name, v, err)
+		}
+	}
+	e, err := t.decode(raw)
+	if err != nil {
+		return nil, fmt.Errorf("decode %s v%d: %w", name, version, err)
+	}
+	return e, nil
+}
+
+// Recorded is a decoded event with its envelope.
+type Recorded[E Event] struct {
+	Envelope
+	Event E
+}
+
+// Decode returns the record's event.
+func (r Record) Decode() (Recorded[Event], error) {
+	e, err := Decode(r.Type, r.Version, r.Data)
+	return Recorded[Event]{Envelope: r.Envelope, Event: e}, err
+}
+
+// Position is domain.Position, named here because every reader of events
+// speaks of it.
+type Position = domain.Position

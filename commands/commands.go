@@ -23,6 +23,10 @@ type Command interface {
 	Validate() error
 }
 
+// Urgent is a command that ends work which has begun; it is carried out even
+// when new work is refused.
+type Urgent interface{ Urgent() }
+
 func validStream(field string, s domain.StreamID, kind string) error {
 	if !s.Valid() || s.Kind() != kind {
 		return domain.InvalidField(field, "is not the id of a "+kind, "use an id like "+kind+"_0190f4d2-...")

@@ -90,6 +90,18 @@ func (LapseStep) Needs() domain.Permission  { return domain.RunWork }
 func (FireTimer) Needs() domain.Permission  { return domain.RunWork }
 func (CancelRun) Needs() domain.Permission  { return domain.RunCancel }
 
+// Urgent implements the interface of that name.
+func (StepResult) Urgent() {}
+
+// Urgent implements the interface of that name.
+func (LapseStep) Urgent() {}
+
+// Urgent implements the interface of that name.
+func (FireTimer) Urgent() {}
+
+// Urgent implements the interface of that name.
+func (CancelRun) Urgent() {}
+
 func (StartRun) isRun()     {}
 func (CompleteStep) isRun() {}
 func (FailStep) isRun()     {}

@@ -154,7 +154,18 @@ type Store interface {
 	// conflict fails only its own. Errors are *ConflictError, the sentinels
 	// above, or a definite failure.
 	Append(ctx context.Context, a Append) (Receipt, error)
+	// Submit queues an append and returns at once; the Pending answers as Append
+	// would. Appends of one tenant and urgency are taken in the order in which
+	// they were submitted, so a caller may submit the next append of a stream,
+	// expecting the version this one leads to, before this one has committed.
+	Submit(ctx context.Context, a Append) Pending
 	// Wake returns a channel that receives after events were committed by any
 	// process. It is a hint: it may be early or merged, and polling is the net.
 	Wake() <-chan struct{}
+}
+
+// Pending is an append that was submitted.
+type Pending interface {
+	// Wait blocks until the outcome is known.
+	Wait() (Receipt, error)
 }

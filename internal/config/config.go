@@ -1,0 +1,81 @@
+// Package config is every setting of the two programs: one struct, whose tags
+// hold the variable, the default and one sentence of documentation. The
+// reference page is written from it.
+//
+// It must not know what a setting is for, and imports domain and the parser of
+// environment variables only. A new setting is one field of Config; a test
+// fails until docs/reference/settings.md is written again (go generate).
+//
+// Start reading at Config, then Load; client.go is the file in which `hish`
+// keeps its token.
+package config
+
+import (
+	"log/slog"
+	"net"
+	"time"
+)
+
+//go:generate go test . -run TestTheReferencePageIsUpToDate -update
+
+// Config is what the environment says. `env` is the variable, `envDefault` its
+// default, `shown` the default as the reference page words it when it is
+// computed, `doc` the sentence of the reference page.
+type Config struct {
+	Data      string     `env:"HISHAMOS_DATA" shown:"~/.local/share/hishamos; for root /var/lib/hishamos" doc:"Folder that holds everything the program keeps: the embedded Postgres, the embedded log, keys."`
+	Listen    string     `env:"HISHAMOS_LISTEN" envDefault:"127.0.0.1:8080" doc:"Address and port at which the API listens."`
+	URL       string     `env:"HISHAMOS_URL" shown:"http:// and HISHAMOS_LISTEN" doc:"Address at which clients reach the server."`
+	Token     Secret     `env:"HISHAMOS_TOKEN" shown:"the file client.json" doc:"Token with which the client signs in."`
+	LogLevel  slog.Level `env:"HISHAMOS_LOG_LEVEL" envDefault:"info" doc:"Least level of the program's own log: debug, info, warn or error."`
+	LogFormat Format     `env:"HISHAMOS_LOG_FORMAT" envDefault:"text" doc:"Form of the program's own log: text or json."`
+	Workers   int        `env:"HISHAMOS_WORKERS" envDefault:"8" min:"1" max:"10000" doc:"Steps that this process works on at the same time."`
+
+	ShutdownGrace time.Duration `env:"HISHAMOS_SHUTDOWN_GRACE" envDefault:"20s" doc:"Time that running work gets to end after SIGTERM or Ctrl-C."`
+
+	DatabaseURL Secret `env:"DATABASE_URL" shown:"the embedded Postgres" doc:"Postgres 15 or later to keep the events and read models in."`
+	PostgresBin string `env:"HISHAMOS_POSTGRES_BIN" shown:"found on the machine, else fetched" doc:"Folder with the programs postgres and initdb for the embedded Postgres."`
+	MavenURL    string `env:"HISHAMOS_MAVEN_URL" envDefault:"https://repo1.maven.org/maven2" doc:"Maven repository from which the embedded Postgres is fetched when the machine has none."`
+
+	KafkaBrokers     []string `env:"KAFKA_BROKERS" shown:"the embedded log" doc:"Kafka brokers to publish to, as host:port, separated by commas."`
+	KafkaPartitions  int      `env:"HISHAMOS_KAFKA_PARTITIONS" shown:"16; embedded 4" min:"1" max:"1024" doc:"Partitions of each topic; fixed when the topics are made."`
+	KafkaReplication int      `env:"HISHAMOS_KAFKA_REPLICATION" shown:"the brokers' default" min:"1" max:"15" doc:"Copies of each record on different brokers; fixed when the topics are made."`
+	LogRetain        Retain   `env:"HISHAMOS_LOG_RETAIN" envDefault:"256MB" doc:"How much of the embedded log stays on disk: a size, or all; the rest is read from Postgres."`
+	Express          Switch   `env:"HISHAMOS_EXPRESS" envDefault:"on" doc:"Whether a process hands its own commits to its own reactions before Kafka does: on or off."`
+
+	QueueLimit      int   `env:"HISHAMOS_QUEUE_LIMIT" envDefault:"4096" min:"1" max:"10000000" doc:"Commands that may wait to be committed; further ones are refused with 503."`
+	RelayLagLimit   int64 `env:"HISHAMOS_RELAY_LAG_LIMIT" envDefault:"1000000" min:"1" doc:"Events that may wait to be published; above it new work is refused with 503."`
+	MinFreeDisk     Bytes `env:"HISHAMOS_MIN_FREE_DISK" envDefault:"512MB" doc:"Free disk space below which new work is refused with 507."`
+	IdempotencyDays int   `env:"HISHAMOS_IDEMPOTENCY_DAYS" envDefault:"7" min:"7" max:"3650" doc:"Days for which a repeated Idempotency-Key gets the first answer again."`
+
+	OpenAIKey     Secret `env:"OPENAI_API_KEY" shown:"none: models are simulated" doc:"Key of an OpenAI-compatible provider."`
+	OpenAIBaseURL string `env:"OPENAI_BASE_URL" envDefault:"https://api.openai.com/v1" doc:"Base address of the OpenAI-compatible provider."`
+	Model         string `env:"HISHAMOS_MODEL" envDefault:"gpt-4.1-mini" doc:"Model that answers for an agent that names none."`
+}
+
+// Partitions of a topic when nothing is set: more cost throughput on few cores.
+const (
+	clusterPartitions  = 16
+	embeddedPartitions = 4
+)
+
+// EmbeddedPostgres reports whether the program runs its own Postgres.
+func (c Config) EmbeddedPostgres() bool { return !c.DatabaseURL.Set() }
+
+// EmbeddedLog reports whether the program runs its own Kafka-protocol broker.
+func (c Config) EmbeddedLog() bool { return len(c.KafkaBrokers) == 0 }
+
+// ServerURL is the address at which clients reach the server, without a slash
+// at its end: HISHAMOS_URL, or one made from the address to listen at.
+func (c Config) ServerURL() string {
+	if c.URL != "" {
+		return c.URL
+	}
+	host, port, err := net.SplitHostPort(c.Listen)
+	if err != nil { // Load refuses it
+		return "http://" + c.Listen
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return "http://" + net.JoinHostPort(host, port)
+}

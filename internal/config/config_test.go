@@ -1,0 +1,191 @@
+package config_test
+
+import (
+	"errors"
+	"flag"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/hishamos/hishamos/domain"
+	"github.com/hishamos/hishamos/internal/config"
+)
+
+var update = flag.Bool("update", false, "write the reference page")
+
+// minimal is an environment that names nothing but a place for the data.
+func minimal(more ...string) []string { return append([]string{"HISHAMOS_DATA=/srv/data"}, more...) }
+
+func TestAnEmptyEnvironmentGivesTheEmbeddedProfile(t *testing.T) {
+	t.Parallel()
+	c, err := config.Load(minimal("HISHAMOS_LISTEN=", "UNRELATED=1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := config.Config{
+		Data: "/srv/data", Listen: "127.0.0.1:8080", LogLevel: slog.LevelInfo, LogFormat: config.Text,
+		Workers: 8, ShutdownGrace: 20 * time.Second, MavenURL: "https://repo1.maven.org/maven2", KafkaPartitions: 4,
+		LogRetain: config.Retain{Size: 256e6}, Express: true, QueueLimit: 4096, RelayLagLimit: 1_000_000, MinFreeDisk: 512e6,
+		IdempotencyDays: 7, OpenAIBaseURL: "https://api.openai.com/v1", Model: "gpt-4.1-mini",
+	}
+	if diff := cmp.Diff(want, c, cmp.AllowUnexported(config.Secret{})); diff != "" {
+		t.Error(diff)
+	}
+	if !c.EmbeddedPostgres() || !c.EmbeddedLog() {
+		t.Error("the default profile is not embedded")
+	}
+}
+
+func TestEverySettingIsRead(t *testing.T) {
+	t.Parallel()
+	c, err := config.Load([]string{
+		"HISHAMOS_DATA=/d", "HISHAMOS_LISTEN=:9090", "HISHAMOS_URL=https://h.example/", "HISHAMOS_TOKEN=tok", "DATABASE_URL=postgres://u:p@h/db",
+		"KAFKA_BROKERS=a:9092, b:9092", "HISHAMOS_LOG_RETAIN=all", "HISHAMOS_KAFKA_REPLICATION=3", "HISHAMOS_EXPRESS=off",
+		"HISHAMOS_WORKERS=2", "HISHAMOS_LOG_LEVEL=debug", "HISHAMOS_LOG_FORMAT=json", "OPENAI_API_KEY=sk", "OPENAI_BASE_URL=http://m/v1",
+		"HISHAMOS_MODEL=m", "HISHAMOS_MAVEN_URL=http://mirror", "HISHAMOS_POSTGRES_BIN=/pg", "HISHAMOS_QUEUE_LIMIT=1",
+		"HISHAMOS_RELAY_LAG_LIMIT=2", "HISHAMOS_MIN_FREE_DISK=1.5GiB", "HISHAMOS_IDEMPOTENCY_DAYS=30", "HISHAMOS_SHUTDOWN_GRACE=1m",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := config.Config{
+		Data: "/d", Listen: ":9090", URL: "https://h.example", Token: config.NewSecret("tok"), DatabaseURL: config.NewSecret("postgres://u:p@h/db"),
+		KafkaBrokers: []string{"a:9092", "b:9092"}, KafkaPartitions: 16, KafkaReplication: 3, LogRetain: config.Retain{All: true},
+		Workers: 2, LogLevel: slog.LevelDebug, LogFormat: config.JSON, OpenAIKey: config.NewSecret("sk"), OpenAIBaseURL: "http://m/v1",
+		Model: "m", MavenURL: "http://mirror", PostgresBin: "/pg", QueueLimit: 1, RelayLagLimit: 2, MinFreeDisk: 3 << 29,
+		IdempotencyDays: 30, ShutdownGrace: time.Minute,
+	}
+	if diff := cmp.Diff(want, c, cmp.AllowUnexported(config.Secret{})); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestAWrongValueIsNamedWithItsFix(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ variable, value, message, fix string }{
+		{"HISHAMOS_WORKERS", "eight", "not a whole number", "such as 8"},
+		{"HISHAMOS_WORKERS", "0", "too small", "1 or more"},
+		{"HISHAMOS_KAFKA_PARTITIONS", "0", "too small", "1 or more"},
+		{"HISHAMOS_KAFKA_PARTITIONS", "99999", "too large", "1024 or less"},
+		{"HISHAMOS_IDEMPOTENCY_DAYS", "3", "too small", "7 or more"},
+		{"HISHAMOS_MIN_FREE_DISK", "512", "not a size", "512MB"},
+		{"HISHAMOS_MIN_FREE_DISK", "-1MB", "not a size", "512MB"},
+		{"HISHAMOS_MIN_FREE_DISK", "NaNMB", "not a size", "512MB"},
+		{"HISHAMOS_MIN_FREE_DISK", "9999999999TB", "not a size", "512MB"},
+		{"HISHAMOS_LOG_RETAIN", "some", "not a size", "256MB"},
+		{"HISHAMOS_EXPRESS", "maybe", "neither on nor off", "on"},
+		{"HISHAMOS_LOG_LEVEL", "loud", "not a level", "debug, info, warn or error"},
+		{"HISHAMOS_LOG_FORMAT", "xml", "neither json nor text", "text"},
+		{"HISHAMOS_SHUTDOWN_GRACE", "20", "not a duration", "20s"},
+		{"HISHAMOS_SHUTDOWN_GRACE", "-20s", "negative", "20s"},
+		{"HISHAMOS_LISTEN", "localhost", "needs a port", ":8080"},
+		{"HISHAMOS_LISTEN", ":http", "number from 0 to 65535", ":8080"},
+		{"HISHAMOS_URL", "localhost:8080", "not a web address", "https://"},
+		{"HISHAMOS_MAVEN_URL", "file:///x", "not a web address", "https://"},
+		{"OPENAI_BASE_URL", "api", "not a web address", "https://"},
+		{"DATABASE_URL", "mysql://secretpw@x", "not the address of a Postgres", "postgres://"},
+		{"KAFKA_BROKERS", "a:9092,b", "not a broker", "host:port"},
+		{"HISHAMOS_LISTN", ":1", "no such setting", "did you mean HISHAMOS_LISTEN?"},
+		{"HISHAMOS_KAFKA_PARTITION", "4", "no such setting", "did you mean HISHAMOS_KAFKA_PARTITIONS?"},
+		{"HISHAMOS_ENTIRELY_DIFFERENT", "4", "no such setting", "docs/reference/settings.md"},
+	} {
+		_, err := config.Load(minimal(tt.variable + "=" + tt.value))
+		e, ok := errors.AsType[*domain.Error](err)
+		if !ok {
+			t.Errorf("%s=%s: got %v, want a *domain.Error", tt.variable, tt.value, err)
+			continue
+		}
+		if e.Field != tt.variable || !strings.Contains(e.Message, tt.message) || !strings.Contains(e.Fix, tt.fix) || e.Kind != domain.Invalid {
+			t.Errorf("%s=%s: got %v", tt.variable, tt.value, err)
+		}
+		if strings.Contains(err.Error(), "secretpw") {
+			t.Errorf("%s: the error repeats a secret", tt.variable)
+		}
+	}
+}
+
+func TestAllWrongValuesAreReportedTogether(t *testing.T) {
+	t.Parallel()
+	_, err := config.Load(minimal("HISHAMOS_WORKERS=x", "HISHAMOS_EXPRESS=x", "HISHAMOS_NOTHING=1"))
+	for _, name := range []string{"HISHAMOS_WORKERS", "HISHAMOS_EXPRESS", "HISHAMOS_NOTHING"} {
+		if err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s is missing in: %v", name, err)
+		}
+	}
+}
+
+func TestVariablesOfTestsAreNotRefused(t *testing.T) {
+	t.Parallel()
+	if _, err := config.Load(minimal("HISHAMOS_TEST_KAFKA=a:1")); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestTheDataFolderFollowsTheStandardUnlessRoot(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		environ []string
+		want    string
+	}{
+		{[]string{"HOME=/h"}, "/h/.local/share/hishamos"},
+		{[]string{"HOME=/h", "XDG_DATA_HOME=/x"}, "/x/hishamos"},
+		{[]string{"HOME=/h", "XDG_DATA_HOME=relative"}, "/h/.local/share/hishamos"},
+	} {
+		if os.Geteuid() == 0 {
+			tt.want = "/var/lib/hishamos"
+		}
+		c, err := config.Load(tt.environ)
+		if err != nil || c.Data != tt.want {
+			t.Errorf("%v: got %q %v, want %q", tt.environ, c.Data, err, tt.want)
+		}
+	}
+}
+
+func TestTheAddressOfTheServerFollowsTheAddressToListenAt(t *testing.T) {
+	t.Parallel()
+	for listen, want := range map[string]string{
+		"127.0.0.1:8080": "http://127.0.0.1:8080", ":80": "http://127.0.0.1:80", "0.0.0.0:1": "http://127.0.0.1:1", "[::]:1": "http://127.0.0.1:1",
+		"[::1]:2": "http://[::1]:2", "host:3": "http://host:3",
+	} {
+		c, err := config.Load(minimal("HISHAMOS_LISTEN=" + listen))
+		if err != nil || c.ServerURL() != want {
+			t.Errorf("%s: got %s %v, want %s", listen, c.ServerURL(), err, want)
+		}
+	}
+}
+
+func TestEverySettingIsDocumented(t *testing.T) {
+	t.Parallel()
+	for _, f := range reflect.VisibleFields(reflect.TypeFor[config.Config]()) {
+		_, hasDefault := f.Tag.Lookup("envDefault")
+		if f.Tag.Get("env") == "" || !strings.HasSuffix(f.Tag.Get("doc"), ".") || hasDefault == (f.Tag.Get("shown") != "") {
+			t.Errorf("%s needs env, a sentence in doc, and either envDefault or shown", f.Name)
+		}
+	}
+}
+
+func TestTheReferencePageIsUpToDate(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join("..", "..", "docs", "reference", "settings.md")
+	if *update {
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(config.Reference()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(config.Reference(), string(got)); diff != "" {
+		t.Errorf("run go generate ./internal/config:\n%s", diff)
+	}
+}

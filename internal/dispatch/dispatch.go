@@ -1,0 +1,247 @@
+// Package dispatch carries out commands: authorise, load, fold, decide, append.
+//
+// Commands to one stream are decided one after another against state in memory,
+// and the next is decided before the one before it has committed. It must not
+// know what a command means, nor which store it appends to. It imports domain,
+// commands, events and the eventstore contract.
+//
+// Start reading at Dispatcher.Do; queue.go holds the state of one stream.
+package dispatch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hishamos/hishamos/commands"
+	"github.com/hishamos/hishamos/domain"
+	"github.com/hishamos/hishamos/events"
+	"github.com/hishamos/hishamos/internal/eventstore"
+)
+
+// Options are the settings of a Dispatcher; the zero value of each is usable.
+type Options struct {
+	Clock domain.Clock // nil: the machine's
+	// CacheStreams bounds the streams whose state is kept in memory; 0: 8192.
+	CacheStreams int
+	// Committed is told of every fresh commit, in the order of each stream's
+	// waits. It must not block.
+	Committed func([]events.Record)
+	// Level is the highest level of event types that may be written now; nil:
+	// the build's own.
+	Level func() int
+}
+
+// Dispatcher implements commands.Dispatcher.
+type Dispatcher struct {
+	store      eventstore.Store
+	opts       Options
+	aggregates map[string]Aggregate
+	cache      *cache
+}
+
+var _ commands.Dispatcher = (*Dispatcher)(nil)
+
+// ErrForbidden says which permission is missing.
+var ErrForbidden = &domain.Error{Kind: domain.Forbidden, Code: "permission.missing", Message: "permission is missing",
+	Fix: "ask an administrator for it"}
+
+// ErrStale says that the stream has moved on from the version the caller saw.
+var ErrStale = &domain.Error{Kind: domain.Stale, Code: "version.stale", Field: "If-Match",
+	Message: "it was changed since you read it", Fix: "read it again and send its new version"}
+
+// ErrNotFound hides streams of other tenants as if they were not there.
+var ErrNotFound = &domain.Error{Kind: domain.NotFound, Code: "stream.not_found", Message: "not found"}
+
+// ErrContended says that other processes kept changing the stream.
+var ErrContended = &domain.Error{Kind: domain.Unavailable, Code: "stream.contended",
+	Message: "too many others are changing it", Fix: "try again"}
+
+// New returns a dispatcher over a store for the given aggregates.
+func New(store eventstore.Store, opts Options, aggregates ...Aggregate) *Dispatcher {
+	if opts.Clock == nil {
+		opts.Clock = systemClock{}
+	}
+	if opts.CacheStreams == 0 {
+		opts.CacheStreams = 8192
+	}
+	if opts.Level == nil {
+		opts.Level = func() int { return events.Level }
+	}
+	d := &Dispatcher{store: store, opts: opts, aggregates: make(map[string]Aggregate, len(aggregates)), cache: newCache(opts.CacheStreams)}
+	for _, a := range aggregates {
+		d.aggregates[a.kind()] = a
+	}
+	return d
+}
+
+type systemClock struct{}
+
+func (systemClock) Now() time.Time { return time.Now().UTC() }
+
+// maxTries bounds how often a command is decided again because other processes
+// changed its stream in between.
+const maxTries = 64
+
+// Do carries out one request. Errors are *domain.Error values, or internal.
+func (d *Dispatcher) Do(ctx context.Context, r commands.Request) (commands.Receipt, error) {
+	a, err := d.admit(r)
+	if err != nil {
+		return commands.Receipt{}, err
+	}
+	q := d.cache.acquire(r.Command.Target())
+	defer d.cache.release(q)
+	for range maxTries {
+		receipt, again, err := d.try(ctx, q, a, r)
+		if !again {
+			return receipt, err
+		}
+		if ctx.Err() != nil {
+			return commands.Receipt{}, context.Cause(ctx)
+		}
+	}
+	return commands.Receipt{}, ErrContended
+}
+
+// admit checks everything that does not need the stream's state.
+func (d *Dispatcher) admit(r commands.Request) (Aggregate, error) {
+	c := r.Command
+	a, ok := d.aggregates[c.Target().Kind()]
+	if !ok || !a.accepts(c) {
+		return nil, fmt.Errorf("dispatch %s: no decider for %s", c.CommandName(), c.Target())
+	}
+	if r.ID == "" {
+		return nil, fmt.Errorf("dispatch %s: request has no id", c.CommandName())
+	}
+	if !r.Principal.May(c.Needs()) {
+		return nil, ErrForbidden.With("permission %s is missing", c.Needs())
+	}
+	if t := r.Principal.Tenant; t != c.Target().Tenant() && t != domain.SystemTenant {
+		return nil, ErrNotFound
+	}
+	return a, c.Validate()
+}
+
+// try decides once and waits for the outcome. Again says that the stream was
+// changed by somebody else in between.
+func (d *Dispatcher) try(ctx context.Context, q *queue, a Aggregate, r commands.Request) (receipt commands.Receipt, again bool, err error) {
+	if err := q.lock(ctx); err != nil {
+		return receipt, false, err
+	}
+	if err := q.load(ctx, d.store, a); err != nil {
+		q.unlock()
+		return receipt, false, err
+	}
+	if r.Expected != nil && *r.Expected != q.version {
+		q.unlock()
+		return d.repeated(ctx, r, ErrStale)
+	}
+	now := d.opts.Clock.Now().UTC().Truncate(time.Microsecond)
+	decided, refusal := a.decide(q.state, r.Command, now)
+	if refusal != nil || len(decided) == 0 {
+		version, settled := q.version, q.settle(ctx)
+		q.unlock()
+		if !settled { // it was decided on events that did not commit
+			return receipt, true, nil
+		}
+		receipt, again, err = d.repeated(ctx, r, refusal)
+		if err == nil && !receipt.Replayed {
+			receipt.Version = version
+		}
+		return receipt, again, err
+	}
+	write, err := d.propose(r.Command.Target(), decided, now)
+	if err != nil {
+		q.unlock()
+		return receipt, false, err
+	}
+	write.Expected = int64(q.version)
+	pending := d.store.Submit(ctx, appendOf(r, write))
+	ticket := q.advance(a, decided)
+	q.unlock()
+
+	got, err := pending.Wait()
+	q.done(ticket, err == nil && !got.Replayed)
+	var conflict *eventstore.ConflictError
+	switch {
+	case errors.As(err, &conflict):
+		if r.Expected != nil {
+			return receipt, false, ErrStale
+		}
+		return receipt, true, nil
+	case err != nil:
+		return receipt, false, err
+	}
+	if !got.Replayed && d.opts.Committed != nil {
+		d.opts.Committed(got.Records)
+	}
+	return receiptOf(got, r.Command.Target()), false, nil
+}
+
+// repeated answers a request that leads to nothing new: with the first answer
+// if its id was carried out before, else with the refusal.
+func (d *Dispatcher) repeated(ctx context.Context, r commands.Request, refusal error) (commands.Receipt, bool, error) {
+	got, body, ok, err := d.store.Committed(ctx, r.Command.Target().Tenant(), r.ID)
+	if err != nil {
+		return commands.Receipt{}, false, err
+	}
+	if !ok {
+		return commands.Receipt{Stream: r.Command.Target()}, false, refusal
+	}
+	if body != nil && r.Body != nil && string(body) != string(r.Body) {
+		return commands.Receipt{}, false, eventstore.ErrBodyMismatch
+	}
+	got.Replayed = true
+	return receiptOf(got, r.Command.Target()), false, nil
+}
+
+func (d *Dispatcher) propose(stream domain.StreamID, decided []events.Event, now time.Time) (eventstore.Write, error) {
+	w := eventstore.Write{Stream: stream, Events: make([]eventstore.Proposed, len(decided))}
+	for i, e := range decided {
+		t, ok := events.Lookup(e.EventType())
+		if !ok || t.Retired {
+			return w, fmt.Errorf("propose %s: not in the catalogue, or retired", e.EventType())
+		}
+		if level := d.opts.Level(); t.Level > level {
+			return w, &domain.Error{Kind: domain.Unavailable, Code: "log.level_too_low",
+				Message: fmt.Sprintf("event %s needs log level %d, the log is at %d", t.Name, t.Level, level),
+				Fix:     fmt.Sprintf("when every process runs this version: hishamos log level %d", t.Level)}
+		}
+		version, data, err := events.Encode(e)
+		if err != nil {
+			return w, err
+		}
+		w.Events[i] = eventstore.Proposed{Type: t.Name, Version: version, Time: now, Data: data}
+		w.Closes = w.Closes || t.Closes
+	}
+	return w, nil
+}
+
+func appendOf(r commands.Request, w eventstore.Write) eventstore.Append {
+	correlation := r.Correlation
+	if correlation == "" {
+		correlation = string(r.ID)
+	}
+	_, urgent := r.Command.(commands.Urgent)
+	return eventstore.Append{
+		Command: r.ID, Tenant: w.Stream.Tenant(), Body: r.Body, Writes: []eventstore.Write{w},
+		Actor: r.Principal.ActorJSON(), Correlation: correlation, Causation: r.Causation, TraceParent: r.TraceParent,
+		Urgent: urgent,
+	}
+}
+
+func receiptOf(r eventstore.Receipt, target domain.StreamID) commands.Receipt {
+	out := commands.Receipt{Stream: target, First: r.First, Last: r.Last, Recorded: r.Recorded, Replayed: r.Replayed}
+	if len(r.Streams) > 0 {
+		out.Stream, out.Version = r.Streams[0].Stream, r.Streams[0].Version
+	}
+	return out
+}
+
+// Cached returns how many streams' states are in memory.
+func (d *Dispatcher) Cached() int {
+	d.cache.mu.Lock()
+	defer d.cache.mu.Unlock()
+	return len(d.cache.byID)
+}

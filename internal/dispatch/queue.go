@@ -1,0 +1,207 @@
+package dispatch
+
+import (
+	"container/list"
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/hishamos/hishamos/domain"
+	"github.com/hishamos/hishamos/events"
+	"github.com/hishamos/hishamos/internal/eventstore"
+)
+
+// queue is one stream: its state as of the last decided event, which may be
+// ahead of what has committed. Whoever holds the lock decides next.
+type queue struct {
+	stream domain.StreamID
+	turn   chan struct{} // holds one token; taking it is the lock
+
+	// Guarded by turn.
+	state   any
+	version domain.Sequence // of state
+	loaded  bool
+
+	// Guarded by mu: what waiters need without taking a turn.
+	mu        sync.Mutex
+	inflight  int
+	committed domain.Sequence
+	era       int           // raised when state turned out wrong and must be loaded again
+	changed   chan struct{} // closed and replaced when anything above changes
+
+	refs    int           // guarded by cache.mu
+	element *list.Element // guarded by cache.mu
+}
+
+// ticket is one submitted append.
+type ticket struct {
+	era     int
+	version domain.Sequence
+}
+
+func newQueue(stream domain.StreamID) *queue {
+	q := &queue{stream: stream, turn: make(chan struct{}, 1), changed: make(chan struct{})}
+	q.turn <- struct{}{}
+	return q
+}
+
+func (q *queue) lock(ctx context.Context) error {
+	select {
+	case <-q.turn:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (q *queue) unlock() { q.turn <- struct{}{} }
+
+// load brings the state up to the stream, if it is not. The caller has the turn.
+func (q *queue) load(ctx context.Context, store eventstore.Reader, a Aggregate) error {
+	q.mu.Lock()
+	stale := !q.loaded
+	q.mu.Unlock()
+	if !stale {
+		return nil
+	}
+	if !q.settle(ctx) && ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	state, version, err := fold(ctx, store, a, q.stream, a.initial(), 0)
+	if err != nil {
+		return err
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.state, q.version, q.committed, q.loaded = state, version, version, true
+	return nil
+}
+
+// foldPage is how many events of a stream are read at once.
+const foldPage = 1000
+
+func fold(ctx context.Context, store eventstore.Reader, a Aggregate, stream domain.StreamID, state any, version domain.Sequence) (any, domain.Sequence, error) {
+	for {
+		page, err := store.ReadStream(ctx, stream, version, foldPage)
+		if err != nil {
+			return nil, 0, fmt.Errorf("load %s: %w", stream, err)
+		}
+		for _, r := range page {
+			e, err := events.Decode(r.Type, r.Version, r.Data)
+			if err != nil {
+				return nil, 0, fmt.Errorf("load %s: %w", r.ID(), err)
+			}
+			state, version = a.evolve(state, e), r.Sequence
+		}
+		if len(page) < foldPage {
+			return state, version, nil
+		}
+	}
+}
+
+// advance folds decided events into the state before they have committed. The
+// caller has the turn.
+func (q *queue) advance(a Aggregate, decided []events.Event) ticket {
+	for _, e := range decided {
+		q.state = a.evolve(q.state, e)
+	}
+	q.version += domain.Sequence(len(decided))
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.inflight++
+	return ticket{era: q.era, version: q.version}
+}
+
+// done records an append's outcome. If it did not commit as decided, the state
+// is wrong from it on, and is loaded again before the next decision.
+func (q *queue) done(t ticket, asDecided bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.inflight--
+	switch {
+	case asDecided && t.era == q.era:
+		q.committed = max(q.committed, t.version)
+	case !asDecided && t.era == q.era:
+		q.invalidate()
+	}
+	q.broadcast()
+}
+
+// invalidate makes the next turn load the stream. The caller holds mu.
+func (q *queue) invalidate() {
+	q.era++
+	q.loaded = false
+}
+
+func (q *queue) broadcast() {
+	close(q.changed)
+	q.changed = make(chan struct{})
+}
+
+// settle waits until nothing submitted is undecided, and reports whether the
+// state still holds. The caller has the turn.
+func (q *queue) settle(ctx context.Context) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	era := q.era
+	for q.inflight > 0 {
+		if !q.wait(ctx) {
+			return false
+		}
+	}
+	return q.era == era && q.loaded
+}
+
+// wait releases mu until something changes.
+func (q *queue) wait(ctx context.Context) bool {
+	changed := q.changed
+	q.mu.Unlock()
+	defer q.mu.Lock()
+	select {
+	case <-changed:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// cache keeps the queues of the streams used last.
+type cache struct {
+	mu    sync.Mutex
+	limit int
+	byID  map[domain.StreamID]*queue
+	idle  *list.List // queues nobody holds, the most recently used in front
+}
+
+func newCache(limit int) *cache {
+	return &cache{limit: limit, byID: make(map[domain.StreamID]*queue), idle: list.New()}
+}
+
+func (c *cache) acquire(stream domain.StreamID) *queue {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	q, ok := c.byID[stream]
+	if !ok {
+		q = newQueue(stream)
+		c.byID[stream] = q
+	}
+	if q.element != nil {
+		c.idle.Remove(q.element)
+		q.element = nil
+	}
+	q.refs++
+	return q
+}
+
+func (c *cache) release(q *queue) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if q.refs--; q.refs > 0 {
+		return
+	}
+	q.element = c.idle.PushFront(q)
+	for c.idle.Len() > c.limit {
+		oldest := c.idle.Remove(c.idle.Back()).(*queue)
+		delete(c.byID, oldest.stream)
+	}
+}

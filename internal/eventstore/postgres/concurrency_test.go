@@ -1,0 +1,203 @@
+package postgres_test
+
+import (
+	"errors"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hishamos/hishamos/domain"
+	"github.com/hishamos/hishamos/internal/eventstore"
+	"github.com/hishamos/hishamos/internal/eventstore/postgres"
+	"github.com/hishamos/hishamos/internal/eventstore/storetest"
+	"github.com/hishamos/hishamos/internal/pg/pgtest"
+)
+
+func TestTheOnlyAppenderNeedsOneRoundTripPerBatch(t *testing.T) {
+	t.Parallel()
+	s := open(t, pgtest.New(t), postgres.Options{})
+	stream := storetest.Stream("run")
+	for i := range 20 {
+		appendTo(t, s, storetest.To(stream, int64(i), 1))
+		appendTo(t, s, storetest.To(storetest.Stream("run"), eventstore.Absent, 1))
+	}
+	if st := s.Stats(); st.Batches != 40 || st.Fast < 38 {
+		t.Fatalf("stats %+v: want all but the first two batches to be fast", st)
+	}
+}
+
+func TestManyProcessesMakeOneChain(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.New(t)
+	shared := storetest.Stream("run")
+	var group sync.WaitGroup
+	var mu sync.Mutex
+	won := 0
+	for range 3 {
+		s := open(t, pool, postgres.Options{MaxBatch: 8})
+		for range 8 {
+			group.Go(func() {
+				seen := int64(0)
+				for i := range 30 {
+					if i%3 > 0 {
+						appendTo(t, s, storetest.To(storetest.Stream("run"), eventstore.Absent, 1))
+						continue
+					}
+					_, err := s.Append(t.Context(), storetest.To(shared, seen, 1))
+					var c *eventstore.ConflictError
+					switch {
+					case err == nil:
+						seen++
+						mu.Lock()
+						won++
+						mu.Unlock()
+					case errors.As(err, &c):
+						seen = int64(c.Actual)
+					default:
+						t.Errorf("append: %v", err)
+					}
+				}
+			})
+		}
+	}
+	group.Wait()
+	s := open(t, pool, postgres.Options{})
+	verify(t, s)
+	records, err := s.ReadStream(t.Context(), shared, 0, 10_000)
+	if err != nil || len(records) != won {
+		t.Fatalf("%d events of the shared stream, %d acknowledged, %v", len(records), won, err)
+	}
+}
+
+// M1 of the reliability plan: where positions come from a sequence, a reader that
+// polls "after the last position" skips what commits late.
+func TestAReaderByPositionNeverSkipsAPausedTransaction(t *testing.T) {
+	t.Parallel()
+	direct, proxied, p := viaProxy(t)
+	paused, other := open(t, proxied, postgres.Options{}), open(t, direct, postgres.Options{})
+	var read domain.Position
+	poll := func() {
+		t.Helper()
+		for {
+			page, err := other.ReadAll(t.Context(), read, 7)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, r := range page {
+				if read++; r.Position != read {
+					t.Fatalf("position %d came after %d: the reader skips", r.Position, read-1)
+				}
+			}
+			if len(page) == 0 {
+				return
+			}
+		}
+	}
+	for round := range 20 {
+		// Every other round the pause is inside a transaction that holds the lock.
+		if round%2 == 0 {
+			appendTo(t, other, storetest.To(storetest.Stream("run"), eventstore.Absent, 1))
+		} else {
+			appendTo(t, paused, storetest.To(storetest.Stream("run"), eventstore.Absent, 1))
+		}
+		p.arm(hold)
+		late := paused.Submit(t.Context(), storetest.To(storetest.Stream("run"), eventstore.Absent, 2))
+		<-p.hit
+		var beside []eventstore.Pending
+		for range 5 {
+			beside = append(beside, other.Submit(t.Context(), storetest.To(storetest.Stream("run"), eventstore.Absent, 1)))
+		}
+		poll()
+		p.release <- struct{}{}
+		for _, pending := range append(beside, late) {
+			if _, err := pending.Wait(); err != nil {
+				t.Fatal(err)
+			}
+			poll()
+		}
+	}
+	poll()
+	if h, err := other.Head(t.Context()); err != nil || h.Position != read || read != 20*8 {
+		t.Fatalf("read up to %d, the head is %+v, %v", read, h, err)
+	}
+	verify(t, other)
+}
+
+// stopper is a clock that stops its store inside a transaction that holds the
+// append lock.
+type stopper struct{ stopped, resume chan struct{} }
+
+func (c stopper) Now() time.Time {
+	c.stopped <- struct{}{}
+	<-c.resume
+	return time.Now()
+}
+
+func TestAHolderOfTheLockThatStopsIsCutOff(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.New(t)
+	c := stopper{make(chan struct{}), make(chan struct{})}
+	stopped, other := open(t, pool, postgres.Options{Clock: c}), open(t, pool, postgres.Options{})
+	pending := stopped.Submit(t.Context(), storetest.To(storetest.Stream("run"), eventstore.Absent, 1))
+	<-c.stopped
+	began := time.Now()
+	appendTo(t, other, storetest.To(storetest.Stream("run"), eventstore.Absent, 1))
+	if d := time.Since(began); d < time.Second || d > 3*time.Second {
+		t.Fatalf("the other went on after %v, want about 2 s and at most 3 s", d)
+	}
+	c.resume <- struct{}{} // the stopped one comes back and finds its transaction gone
+	<-c.stopped
+	c.resume <- struct{}{}
+	if r, err := pending.Wait(); err != nil || r.First != 2 {
+		t.Fatalf("the stopped one: %+v, %v", r, err)
+	}
+	verify(t, other)
+}
+
+func TestACommitOfAnotherProcessWakesTheReader(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.New(t)
+	reader, writer := open(t, pool, postgres.Options{}), open(t, pool, postgres.Options{})
+	<-reader.Wake() // it listens
+	appendTo(t, writer, storetest.To(storetest.Stream("run"), eventstore.Absent, 1))
+	select {
+	case <-reader.Wake():
+	case <-time.After(5 * time.Second):
+		t.Fatal("not woken")
+	}
+}
+
+func TestWhatTheServerRefusesFailsOnlyItsOwnAppend(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.New(t)
+	const sql = `create function refuse() returns trigger language plpgsql as $$ begin raise exception 'refused'; end $$;
+		create trigger refuse before insert on events for each row when (new.type = 'test.poison') execute function refuse()`
+	if _, err := pool.Exec(t.Context(), sql); err != nil {
+		t.Fatal(err)
+	}
+	s := open(t, pool, postgres.Options{})
+	release := lockLog(t, pool) // so that the next appends share a batch
+	first := s.Submit(t.Context(), storetest.To(storetest.Stream("run"), eventstore.Absent, 1))
+	var good, bad []eventstore.Pending
+	for i := range 9 {
+		a := storetest.To(storetest.Stream("run"), eventstore.Absent, 1)
+		if i%3 == 1 {
+			a.Writes[0].Events[0].Type = "test.poison"
+			bad = append(bad, s.Submit(t.Context(), a))
+		} else {
+			good = append(good, s.Submit(t.Context(), a))
+		}
+	}
+	release()
+	for _, p := range append(good, first) {
+		if _, err := p.Wait(); err != nil {
+			t.Errorf("an append beside the refused ones: %v", err)
+		}
+	}
+	for _, p := range bad {
+		if _, err := p.Wait(); err == nil || errors.Is(err, eventstore.ErrUnknown) {
+			t.Errorf("a refused append: %v", err)
+		}
+	}
+	verify(t, s)
+}

@@ -1,0 +1,76 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/IBM/sarama"
+
+	"github.com/hishamos/hishamos/internal/log"
+)
+
+// CommitOffsets implements log.Offsets. The group must have no members.
+func (l *Log) CommitOffsets(ctx context.Context, group string, at map[log.Partition]log.Resume) error {
+	if len(at) == 0 {
+		return nil
+	}
+	commit := make(map[string]map[int32]sarama.OffsetAndMetadata)
+	for p, r := range at {
+		if commit[p.Topic] == nil {
+			commit[p.Topic] = make(map[int32]sarama.OffsetAndMetadata)
+		}
+		commit[p.Topic][p.ID] = sarama.OffsetAndMetadata{Offset: r.Offset, Metadata: r.Metadata, LeaderEpoch: -1}
+	}
+	return l.fault("commit offsets of "+group, await(ctx, func() error {
+		answer, err := l.admin.AlterConsumerGroupOffsets(group, commit, nil)
+		if err != nil {
+			return err
+		}
+		var errs []error
+		for topic, partitions := range answer.Errors {
+			for id, e := range partitions {
+				if e != sarama.ErrNoError {
+					errs = append(errs, fmt.Errorf("%s/%d: %w", topic, id, e))
+				}
+			}
+		}
+		return errors.Join(errs...)
+	}))
+}
+
+// CommittedOffsets implements log.Offsets.
+func (l *Log) CommittedOffsets(ctx context.Context, group string, partitions ...log.Partition) (map[log.Partition]log.Resume, error) {
+	out := make(map[log.Partition]log.Resume)
+	if len(partitions) == 0 {
+		return out, nil
+	}
+	ask := make(map[string][]int32)
+	for _, p := range partitions {
+		ask[p.Topic] = append(ask[p.Topic], p.ID)
+	}
+	err := await(ctx, func() error {
+		answer, err := l.admin.ListConsumerGroupOffsets(group, ask)
+		if errors.Is(err, sarama.ErrGroupIDNotFound) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		for _, p := range partitions {
+			b := answer.GetBlock(p.Topic, p.ID)
+			if b == nil || b.Offset < 0 {
+				continue
+			}
+			if b.Err != sarama.ErrNoError {
+				return fmt.Errorf("%s: %w", p, b.Err)
+			}
+			out[p] = log.Resume{Offset: b.Offset, Metadata: b.Metadata}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, l.fault("read offsets of "+group, err)
+	}
+	return out, nil
+}

@@ -1,0 +1,268 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/IBM/sarama"
+
+	"github.com/hishamos/hishamos/internal/log"
+)
+
+// Create implements log.Log.
+func (l *Log) Create(ctx context.Context, topics []log.Topic) error {
+	return l.fault("create topics", await(ctx, func() error {
+		// Kafka creates topics in the background: it may say that one exists
+		// before it describes it, and one may go while we look.
+		var err error
+		for attempt := range 20 {
+			if attempt > 0 {
+				if err := pause(ctx, 100*time.Millisecond); err != nil {
+					return err
+				}
+			}
+			if err = l.createOnce(topics); !errors.Is(err, errSettling) {
+				return err
+			}
+		}
+		return err
+	}))
+}
+
+// errSettling says that the cluster has not made up its mind about a topic.
+var errSettling = errors.New("topic is not there yet")
+
+func (l *Log) createOnce(topics []log.Topic) error {
+	existing, err := l.describe(topics)
+	if err != nil {
+		return err
+	}
+	replicas := l.opts.ReplicationFactor
+	if replicas == 0 {
+		replicas = min(3, max(1, len(l.client.Brokers())))
+	}
+	made := false
+	for _, t := range topics {
+		have, ok := existing[t.Name]
+		if ok {
+			if err := lint(t, int(have.NumPartitions), int(have.ReplicationFactor), values(have.ConfigEntries)); err != nil {
+				return err
+			}
+			continue
+		}
+		detail := &sarama.TopicDetail{NumPartitions: int32(t.Partitions), ReplicationFactor: int16(replicas), ConfigEntries: map[string]*string{}}
+		for k, v := range settings(t, replicas) {
+			detail.ConfigEntries[k] = &v
+		}
+		err := l.admin.CreateTopic(t.Name, detail, false)
+		if err != nil && !errors.Is(err, sarama.ErrTopicAlreadyExists) {
+			return fmt.Errorf("topic %s with %d replicas: %w", t.Name, replicas, err)
+		}
+		made = true
+	}
+	if !made {
+		return nil
+	}
+	// Made is not yet led: wait until every partition can be written.
+	names := names(topics)
+	if err := l.client.RefreshMetadata(names...); err != nil {
+		return fmt.Errorf("%w: %w", errSettling, err)
+	}
+	for _, t := range topics {
+		for p := range t.Partitions {
+			if _, err := l.client.Leader(t.Name, int32(p)); err != nil {
+				return fmt.Errorf("%w: %s/%d: %w", errSettling, t.Name, p, err)
+			}
+		}
+	}
+	return errSettling // once more, to check what was made, by us or by another
+}
+
+// describe returns the topics that exist, with the settings that differ from
+// the broker's own defaults and those that do not.
+func (l *Log) describe(topics []log.Topic) (map[string]sarama.TopicDetail, error) {
+	if len(topics) == 0 { // which would ask for all
+		return nil, nil
+	}
+	meta, err := l.admin.DescribeTopics(names(topics))
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[string]sarama.TopicDetail)
+	var resources []*sarama.ConfigResource
+	for _, m := range meta {
+		if m.Err == sarama.ErrUnknownTopicOrPartition {
+			continue
+		}
+		if m.Err != sarama.ErrNoError {
+			return nil, fmt.Errorf("topic %s: %w", m.Name, m.Err)
+		}
+		d := sarama.TopicDetail{NumPartitions: int32(len(m.Partitions)), ConfigEntries: map[string]*string{}}
+		if len(m.Partitions) > 0 {
+			d.ReplicationFactor = int16(len(m.Partitions[0].Replicas))
+		}
+		out[m.Name] = d
+		resources = append(resources, &sarama.ConfigResource{Type: sarama.TopicResource, Name: m.Name})
+	}
+	if len(resources) == 0 {
+		return out, nil
+	}
+	results, err := l.admin.DescribeConfigs(resources, sarama.DescribeConfigsOptions{})
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range results {
+		if r.ErrorCode == sarama.ErrUnknownTopicOrPartition {
+			delete(out, r.Name)
+			continue
+		}
+		if r.ErrorCode != sarama.ErrNoError {
+			return nil, fmt.Errorf("settings of topic %s: %w", r.Name, r.ErrorCode)
+		}
+		for _, e := range r.Configs {
+			out[r.Name].ConfigEntries[e.Name] = &e.Value
+		}
+	}
+	return out, nil
+}
+
+// Topics implements log.Log.
+func (l *Log) Topics(ctx context.Context, prefix string) (map[string]int, error) {
+	out := make(map[string]int)
+	err := await(ctx, func() error {
+		meta, err := l.admin.DescribeTopics(nil)
+		for _, m := range meta {
+			if m.Err == sarama.ErrNoError && strings.HasPrefix(m.Name, prefix) {
+				out[m.Name] = len(m.Partitions)
+			}
+		}
+		return err
+	})
+	if err != nil {
+		return nil, l.fault("list topics", err)
+	}
+	return out, nil
+}
+
+// Delete implements log.Log. Topics that do not exist are no error.
+func (l *Log) Delete(ctx context.Context, topics ...string) error {
+	return l.fault("delete topics", await(ctx, func() error {
+		for _, t := range topics {
+			if err := l.admin.DeleteTopic(t); err != nil && !errors.Is(err, sarama.ErrUnknownTopicOrPartition) {
+				return fmt.Errorf("topic %s: %w", t, err)
+			}
+		}
+		for { // deleted is not yet gone
+			left, err := l.describe(asTopics(topics))
+			if err != nil || len(left) == 0 {
+				return err
+			}
+			if err := pause(ctx, 50*time.Millisecond); err != nil {
+				return err
+			}
+		}
+	}))
+}
+
+// Bounds implements log.Log.
+func (l *Log) Bounds(ctx context.Context, partitions ...log.Partition) (map[log.Partition]log.Bounds, error) {
+	out := make(map[log.Partition]log.Bounds, len(partitions))
+	if len(partitions) == 0 {
+		return out, nil
+	}
+	err := await(ctx, func() error {
+		first, err := l.offsets(partitions, sarama.OffsetOldest)
+		if err != nil {
+			return err
+		}
+		end, err := l.offsets(partitions, sarama.OffsetNewest)
+		for _, p := range partitions {
+			out[p] = log.Bounds{First: first[p], End: end[p]}
+		}
+		return err
+	})
+	if err != nil {
+		return nil, l.fault("read bounds", err)
+	}
+	return out, nil
+}
+
+func (l *Log) offsets(partitions []log.Partition, at int64) (map[log.Partition]int64, error) {
+	ask := make(map[string]map[int32]int64)
+	for _, p := range partitions {
+		if ask[p.Topic] == nil {
+			ask[p.Topic] = make(map[int32]int64)
+		}
+		ask[p.Topic][p.ID] = at
+	}
+	answer, err := l.admin.ListOffsets(ask, nil)
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[log.Partition]int64, len(partitions))
+	for _, p := range partitions {
+		o, ok := answer[p.Topic][p.ID]
+		if !ok {
+			return nil, fmt.Errorf("%s: %w", p, sarama.ErrIncompleteResponse)
+		}
+		if o.Err != sarama.ErrNoError {
+			return nil, fmt.Errorf("%s: %w", p, o.Err)
+		}
+		out[p] = o.Offset
+	}
+	return out, nil
+}
+
+// Trim implements log.Log.
+func (l *Log) Trim(ctx context.Context, p log.Partition, before int64) error {
+	return l.fault("trim "+p.String(), await(ctx, func() error {
+		err := l.admin.DeleteRecords(p.Topic, map[int32]int64{p.ID: before})
+		if errors.Is(err, sarama.ErrOffsetOutOfRange) {
+			return fmt.Errorf("before %d: %w", before, log.ErrOffsetOutOfRange)
+		}
+		return err
+	}))
+}
+
+func names(topics []log.Topic) []string {
+	out := make([]string, len(topics))
+	for i, t := range topics {
+		out[i] = t.Name
+	}
+	return out
+}
+
+func asTopics(names []string) []log.Topic {
+	out := make([]log.Topic, len(names))
+	for i, n := range names {
+		out[i] = log.Topic{Name: n}
+	}
+	return out
+}
+
+func values(entries map[string]*string) map[string]string {
+	out := make(map[string]string, len(entries))
+	for _, k := range slices.Sorted(maps.Keys(entries)) {
+		if v := entries[k]; v != nil {
+			out[k] = *v
+		}
+	}
+	return out
+}
+
+// pause waits, or less when the context ends.
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,84 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/hishamos/hishamos/internal/eventstore"
+)
+
+// Run publishes until the context ends or an error needs an operator (Fatal).
+// All other errors it outlasts: it waits, resumes and goes on.
+func (r *Relay) Run(ctx context.Context) error {
+	var wake <-chan struct{}
+	if w, ok := r.store.(interface{ Wake() <-chan struct{} }); ok {
+		wake = w.Wake()
+	}
+	defer r.finish()
+	failures := 0
+	for {
+		_, idle, err := r.step(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case Fatal(err), errors.Is(err, eventstore.ErrClosed):
+			return err
+		case err != nil:
+			failures++
+			delay := min(r.opts.Poll, 20*time.Millisecond<<min(failures, 10))
+			r.opts.Logger.Warn("relay is interrupted", "error", err, "again in", delay)
+			if err := r.wait(ctx, nil, nil, delay); err != nil {
+				return err
+			}
+			continue
+		}
+		failures = 0
+		switch room := len(r.inFlight) < r.opts.InFlight; {
+		case !idle && room:
+			continue
+		case !idle: // full: only an acknowledgement helps
+			err = r.wait(ctx, nil, nil, time.Hour)
+		default:
+			err = r.wait(ctx, wake, r.feed.wake, r.opts.Poll)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// wait returns when a batch is acknowledged, when there may be more to send, or
+// after a time. With nothing on its way and nothing to send for that long, it
+// stores the hint.
+func (r *Relay) wait(ctx context.Context, wake, fed <-chan struct{}, limit time.Duration) error {
+	var answered <-chan struct{}
+	if len(r.inFlight) > 0 {
+		answered = r.inFlight[0].ack.Done()
+	}
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case <-answered:
+	case <-wake:
+	case <-fed:
+	case <-timer.C:
+		if r.resumed && len(r.inFlight) == 0 {
+			if err := r.storeHint(ctx); err != nil {
+				r.opts.Logger.Warn("relay hint is not stored", "error", err)
+			}
+		}
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return nil
+}
+
+// finish stores the hint, within a second: it only saves time at the next start.
+func (r *Relay) finish() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if err := r.Close(ctx); err != nil {
+		r.opts.Logger.Warn("relay ends", "error", err)
+	}
+}

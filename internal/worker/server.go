@@ -1,0 +1,229 @@
+package worker
+
+import (
+	"context"
+	"crypto/subtle"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/hishamos/hishamos/domain"
+	"github.com/hishamos/hishamos/internal/lease"
+)
+
+// Server lets workers in other processes take leases from this node's board and
+// report results to it.
+type Server struct {
+	Office Local
+	Secret string
+	Logger *slog.Logger
+	// Done ends all lease streams when it is closed.
+	Done <-chan struct{}
+
+	mu    sync.Mutex
+	slots map[string]chan int // by holder: slots that became free; also its heartbeat
+}
+
+// maxBatch bounds a batch of results.
+const maxBatch = 16 << 20
+
+// Handler returns the endpoints.
+func (s *Server) Handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET "+leasesPath, s.leases)
+	mux.HandleFunc("POST "+resultsPath, s.results)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if subtle.ConstantTimeCompare([]byte(r.Header.Get("Authorization")), []byte("Bearer "+s.Secret)) != 1 {
+			http.Error(w, "the node's secret is missing or wrong", http.StatusUnauthorized)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
+}
+
+// leases streams work to one holder until either side ends.
+func (s *Server) leases(w http.ResponseWriter, r *http.Request) {
+	holder := r.URL.Query().Get("holder")
+	slots, err := strconv.Atoi(r.URL.Query().Get("slots"))
+	if holder == "" || err != nil || slots < 1 {
+		http.Error(w, "holder and slots (at least 1) are required", http.StatusBadRequest)
+		return
+	}
+	freed, ok := s.register(holder)
+	if !ok {
+		http.Error(w, "holder "+holder+" has a stream already", http.StatusConflict)
+		return
+	}
+	defer s.unregister(holder)
+	ctx := r.Context()
+	out := &frames{enc: json.NewEncoder(w), flush: http.NewResponseController(w)}
+	defer out.end() // nothing may be written once this function has returned
+	tick := time.NewTicker(keepAlive)
+	defer tick.Stop()
+	heard := time.Now()
+	for {
+		offered := s.Office.Board.Offered()
+		if slots > 0 {
+			leases := s.Office.Board.Claim(holder, slots, 0)
+			slots -= len(leases)
+			for _, l := range leases {
+				if out.send(frame{Work: &l.Work}) != nil {
+					return
+				}
+				go out.watch(ctx, l)
+			}
+		}
+		select {
+		case n := <-freed:
+			slots += n
+			heard = time.Now()
+		case <-offered:
+		case <-tick.C:
+			if time.Since(heard) > deadAfter {
+				s.Logger.Warn("worker fell silent", "worker", holder)
+				return
+			}
+			if out.send(frame{}) != nil {
+				return
+			}
+		case <-ctx.Done():
+			return
+		case <-s.Done:
+			return
+		}
+	}
+}
+
+// frames writes lines from several goroutines.
+type frames struct {
+	mu    sync.Mutex
+	enc   *json.Encoder
+	flush *http.ResponseController
+	ended bool
+}
+
+func (f *frames) send(line frame) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.ended {
+		return http.ErrServerClosed
+	}
+	err := f.enc.Encode(line)
+	if err == nil {
+		err = f.flush.Flush()
+	}
+	f.ended = err != nil
+	return err
+}
+
+func (f *frames) end() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.ended = true
+}
+
+// watch tells the holder when a lease is withdrawn. A failure to send ends the
+// stream at its next frame.
+func (f *frames) watch(ctx context.Context, l lease.Lease) {
+	select {
+	case <-ctx.Done():
+		return
+	case <-l.Withdrawn:
+	}
+	if err := f.send(frame{Withdrawn: &attempt{l.Stream, l.Path, l.Attempt}}); err != nil {
+		return
+	}
+}
+
+func (s *Server) register(holder string) (chan int, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.slots == nil {
+		s.slots = make(map[string]chan int)
+	}
+	if _, taken := s.slots[holder]; taken {
+		return nil, false
+	}
+	c := make(chan int, 1024)
+	s.slots[holder] = c
+	return c, true
+}
+
+// unregister lapses what the holder held. Each lapse is tried until it is an
+// event or the node ends: then the next owner of the run finds it open.
+func (s *Server) unregister(holder string) {
+	s.mu.Lock()
+	delete(s.slots, holder)
+	s.mu.Unlock()
+	for _, l := range s.Office.Board.Drop(holder) {
+		go func() {
+			for {
+				err := s.Office.Lapse(context.Background(), l)
+				if err == nil || !passing(err) {
+					return
+				}
+				s.Logger.Warn("lapse lease", "stream", l.Stream, "step", l.Path, "attempt", l.Attempt, "error", err)
+				select {
+				case <-s.Done:
+					return
+				case <-time.After(retryPause):
+				}
+			}
+		}()
+	}
+}
+
+// results carries out a batch side by side, so that its appends share a commit.
+func (s *Server) results(w http.ResponseWriter, r *http.Request) {
+	var b batch
+	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBatch))
+	if err := dec.Decode(&b); err != nil {
+		http.Error(w, "not a batch of results: "+err.Error(), http.StatusBadRequest)
+		return
+	}
+	answers := make([]answer, len(b.Results))
+	var all sync.WaitGroup
+	for i, res := range b.Results {
+		all.Add(1)
+		go func() {
+			defer all.Done()
+			answers[i] = s.report(r.Context(), res)
+		}()
+	}
+	all.Wait()
+	s.mu.Lock()
+	freed := s.slots[b.Holder]
+	s.mu.Unlock()
+	if freed != nil {
+		select {
+		case freed <- b.Freed:
+		case <-r.Context().Done():
+		}
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if err := json.NewEncoder(w).Encode(answers); err != nil {
+		s.Logger.Debug("answer results", "worker", b.Holder, "error", err)
+	}
+}
+
+func (s *Server) report(ctx context.Context, res result) answer {
+	c, err := decodeResult(res)
+	if err != nil {
+		return answer{&domain.Error{Kind: domain.Invalid, Code: "worker.bad_result", Message: err.Error()}}
+	}
+	err = s.Office.Report(ctx, c)
+	if err == nil {
+		return answer{}
+	}
+	var known *domain.Error
+	if errors.As(err, &known) {
+		return answer{known}
+	}
+	s.Logger.Error("report result", "stream", c.Target(), "error", err)
+	return answer{&domain.Error{Kind: domain.Internal, Code: "internal", Message: fmt.Sprintf("report %s failed", c.CommandName())}}
+}

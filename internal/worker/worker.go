@@ -1,0 +1,167 @@
+// Package worker performs due steps: it takes leases, does the work and
+// reports results. A worker holds nothing that matters: if it dies, the lapse
+// raises the attempt and somebody else goes on.
+//
+// It must not know how a step is done (Perform does) nor what a result leads to
+// (the run's decider does). It imports domain, commands and lease.
+//
+// Start reading at Pool; local.go serves workers in the process that owns the
+// runs, remote.go those elsewhere.
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/hishamos/hishamos/commands"
+	"github.com/hishamos/hishamos/domain"
+	"github.com/hishamos/hishamos/internal/lease"
+)
+
+// Office is where leases come from and results go to.
+type Office interface {
+	// Take waits until there is work and gives the holder up to max pieces.
+	Take(ctx context.Context, holder string, max int) ([]lease.Lease, error)
+	// Report carries out the result of an attempt. It returns nil once the
+	// outcome is settled, also when the attempt no longer counts.
+	Report(ctx context.Context, result commands.Run) error
+}
+
+// Perform does one piece of work and says what came of it. It must return when
+// the context ends.
+type Perform func(ctx context.Context, w domain.Work) commands.Run
+
+// Pool works on up to Slots steps at once.
+type Pool struct {
+	Office  Office
+	Perform Perform
+	Holder  string // names this pool in leases; unique among all processes
+	Slots   int
+	Logger  *slog.Logger
+}
+
+// ErrWithdrawn is the cause of a cancelled context when the work no longer
+// counts.
+var ErrWithdrawn = errors.New("the work was withdrawn")
+
+// retryPause is how long a pool waits after its office could not be reached.
+const retryPause = 250 * time.Millisecond
+
+// Run works until the context ends, then waits for what it began to stop.
+func (p *Pool) Run(ctx context.Context) {
+	var busy sync.WaitGroup
+	defer busy.Wait()
+	free := make(chan struct{}, p.Slots)
+	for range p.Slots {
+		free <- struct{}{}
+	}
+	for {
+		slots := gather(ctx, free)
+		if slots == 0 {
+			return
+		}
+		leases, err := p.Office.Take(ctx, p.Holder, slots)
+		for range slots - len(leases) {
+			free <- struct{}{}
+		}
+		if err != nil {
+			if ctx.Err() != nil {
+				return
+			}
+			p.Logger.Warn("take work", "worker", p.Holder, "error", err)
+			pause(ctx)
+			continue
+		}
+		for _, l := range leases {
+			busy.Add(1)
+			go func() {
+				defer busy.Done()
+				defer func() { free <- struct{}{} }()
+				p.work(ctx, l)
+			}()
+		}
+	}
+}
+
+// gather takes every free slot, waiting for the first.
+func gather(ctx context.Context, free <-chan struct{}) int {
+	select {
+	case <-ctx.Done():
+		return 0
+	case <-free:
+	}
+	for n := 1; ; n++ {
+		select {
+		case <-free:
+		default:
+			return n
+		}
+	}
+}
+
+func (p *Pool) work(parent context.Context, l lease.Lease) {
+	ctx, cancel := context.WithCancelCause(parent)
+	defer cancel(nil)
+	if !l.Deadline.IsZero() {
+		var stop context.CancelFunc
+		ctx, stop = context.WithDeadline(ctx, l.Deadline)
+		defer stop()
+	}
+	go func() {
+		select {
+		case <-l.Withdrawn:
+			cancel(ErrWithdrawn)
+		case <-ctx.Done():
+		}
+	}()
+	result := p.perform(ctx, l.Work)
+	if parent.Err() != nil {
+		return // shutting down: the lease lapses and somebody else goes on
+	}
+	for {
+		err := p.Office.Report(parent, result)
+		if err == nil || parent.Err() != nil {
+			return
+		}
+		p.Logger.Warn("report result", "worker", p.Holder, "stream", l.Stream, "step", l.Path, "attempt", l.Attempt, "error", err)
+		if !passing(err) {
+			return // the timer of the attempt ends it
+		}
+		pause(parent)
+	}
+}
+
+// perform turns a panic into a failed attempt.
+func (p *Pool) perform(ctx context.Context, w domain.Work) (result commands.Run) {
+	defer func() {
+		if r := recover(); r != nil {
+			p.Logger.Error("worker panicked", "stream", w.Stream, "step", w.Path, "attempt", w.Attempt, "panic", r)
+			result = commands.FailStep{
+				StepResult: commands.StepResult{Run: w.Stream, Path: w.Path, Attempt: w.Attempt},
+				Fault:      domain.Fault{Code: "worker.panic", Message: fmt.Sprint(r)},
+			}
+		}
+	}()
+	return p.Perform(ctx, w)
+}
+
+func passing(err error) bool {
+	switch domain.KindOf(err) {
+	case domain.Unavailable, domain.Unknown, domain.Exhausted, domain.Internal:
+		return true
+	}
+	return false
+}
+
+func pause(ctx context.Context) {
+	t := time.NewTimer(retryPause)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}

@@ -18,6 +18,7 @@ import (
 	"github.com/hishamos/hishamos/domain"
 	"github.com/hishamos/hishamos/events"
 	"github.com/hishamos/hishamos/internal/eventstore"
+	"github.com/hishamos/hishamos/internal/failpoint"
 )
 
 // Options are the settings of a Dispatcher; the zero value of each is usable.
@@ -134,16 +135,22 @@ func (d *Dispatcher) try(ctx context.Context, q *queue, a Aggregate, r commands.
 		return receipt, false, err
 	}
 	if r.Expected != nil && *r.Expected != q.version {
+		current, err := q.current(ctx, d.store)
 		q.unlock()
+		if err != nil || !current {
+			return receipt, err == nil, err
+		}
 		return d.repeated(ctx, r, ErrStale)
 	}
 	now := d.opts.Clock.Now().UTC().Truncate(time.Microsecond)
 	decided, refusal := a.decide(q.state, r.Command, now)
 	if refusal != nil || len(decided) == 0 {
-		version, settled := q.version, q.settle(ctx)
+		// Nothing is appended, so the store does not check what it was decided on.
+		version := q.version
+		current, err := q.current(ctx, d.store)
 		q.unlock()
-		if !settled { // it was decided on events that did not commit
-			return receipt, true, nil
+		if err != nil || !current {
+			return receipt, err == nil, err
 		}
 		receipt, again, err = d.repeated(ctx, r, refusal)
 		if err == nil && !receipt.Replayed {
@@ -157,11 +164,13 @@ func (d *Dispatcher) try(ctx context.Context, q *queue, a Aggregate, r commands.
 		return receipt, false, err
 	}
 	write.Expected = int64(q.version)
+	failpoint.Hit("dispatch.before_submit")
 	pending := d.store.Submit(ctx, appendOf(r, write))
 	ticket := q.advance(a, decided)
 	q.unlock()
 
 	got, err := pending.Wait()
+	failpoint.Hit("dispatch.after_commit")
 	q.done(ticket, err == nil && !got.Replayed)
 	var conflict *eventstore.ConflictError
 	switch {

@@ -2,14 +2,15 @@ package dispatch
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/hishamos/hishamos/domain"
 )
 
 // Observe computes something from a stream's committed state, at or after a
-// version the caller has seen on the log. S is the state of the stream's
-// decider; compute must not keep or change it.
+// version the caller has seen on the log; 0: as the store has it now. S is the
+// state of the stream's decider; compute must not keep or change it.
 func Observe[S, T any](ctx context.Context, d *Dispatcher, stream domain.StreamID, atLeast domain.Sequence, compute func(S) T) (T, domain.Sequence, error) {
 	var none T
 	a, ok := d.aggregates[stream.Kind()]
@@ -30,6 +31,15 @@ func Observe[S, T any](ctx context.Context, d *Dispatcher, stream domain.StreamI
 		if err := q.load(ctx, d.store, a); err != nil {
 			q.unlock()
 			return none, 0, err
+		}
+		if atLeast == 0 {
+			if current, err := q.current(ctx, d.store); err != nil || !current && ctx.Err() != nil {
+				q.unlock()
+				return none, 0, errors.Join(err, context.Cause(ctx))
+			} else if !current {
+				q.unlock()
+				continue
+			}
 		}
 		state, ok := q.state.(S)
 		if !ok {

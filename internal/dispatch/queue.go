@@ -152,6 +152,24 @@ func (q *queue) settle(ctx context.Context) bool {
 	return q.era == era && q.loaded
 }
 
+// current reports whether the state is what the store holds; if not, it is
+// loaded again before the next decision. The caller has the turn.
+func (q *queue) current(ctx context.Context, store eventstore.Reader) (bool, error) {
+	if !q.settle(ctx) { // it was made of events that did not commit
+		return false, nil
+	}
+	newer, err := store.ReadStream(ctx, q.stream, q.version, 1)
+	if err != nil {
+		return false, fmt.Errorf("look for news of %s: %w", q.stream, err)
+	}
+	if len(newer) > 0 { // another process went on
+		q.mu.Lock()
+		q.invalidate()
+		q.mu.Unlock()
+	}
+	return len(newer) == 0, nil
+}
+
 // wait releases mu until something changes.
 func (q *queue) wait(ctx context.Context) bool {
 	changed := q.changed

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -21,6 +22,7 @@ import (
 type BrokerOptions struct {
 	Dir        string // of its data; empty: in memory only
 	Port       int    // on the loopback interface; 0: any free one
+	Segment    int64  // bytes of one file of a partition, which is what can be trimmed; 0: 8 MiB
 	SyncWrites bool   // fsync every batch; slow, and the event store is durable already
 	Logger     *slog.Logger
 }
@@ -30,6 +32,7 @@ type BrokerOptions struct {
 // what a power cut takes, the relay writes again.
 type Broker struct {
 	cluster *kfake.Cluster
+	dir     string
 	lock    *os.File
 	addr    string
 	once    sync.Once
@@ -51,12 +54,18 @@ func StartBroker(ctx context.Context, o BrokerOptions) (*Broker, error) {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
-	b := new(Broker)
+	if o.Segment == 0 {
+		o.Segment = 8 << 20
+	}
+	b := &Broker{dir: o.Dir}
 	opts := []kfake.Opt{
 		kfake.Ports(o.Port),
 		kfake.WithLogger(brokerLogger{o.Logger}),
 		kfake.ClusterID("hishamos-embedded"),
-		kfake.BrokerConfigs(map[string]string{"offsets.retention.minutes": "2147483647"}), // resume points are never old
+		kfake.BrokerConfigs(map[string]string{
+			"offsets.retention.minutes": "2147483647", // resume points are never old
+			"log.segment.bytes":         strconv.FormatInt(o.Segment, 10),
+		}),
 	}
 	if o.Dir != "" {
 		if err := b.brokerLock(o.Dir); err != nil {

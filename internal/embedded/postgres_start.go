@@ -18,6 +18,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/hishamos/hishamos/domain"
+	"github.com/hishamos/hishamos/internal/failpoint"
 )
 
 const (
@@ -109,6 +110,7 @@ func (p *Postgres) attempt(ctx context.Context) (failure string, err error) {
 	if err != nil {
 		return "", errors.Join(err, logFile.Close())
 	}
+	failpoint.Hit("embedded.after_start")
 	if err := p.answers(ctx, c); err != nil {
 		if c.ended() {
 			return p.logSince(begin)

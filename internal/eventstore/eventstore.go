@@ -50,7 +50,8 @@ type Write struct {
 	Stream   domain.StreamID
 	Expected int64 // a version, Absent or Any
 	Events   []Proposed
-	// Closes says that the stream waits for nothing afterwards; see OpenStreams.
+	// Closes says that the stream waits for nothing afterwards, whatever is still
+	// written to it; see OpenStreams.
 	Closes bool
 }
 
@@ -139,8 +140,8 @@ type Reader interface {
 	ReadAll(ctx context.Context, after domain.Position, limit int) ([]events.Record, error)
 	// Head returns the end of the log.
 	Head(ctx context.Context) (Head, error)
-	// OpenStreams returns up to limit streams of a kind whose last append did not
-	// close them, in order, after one.
+	// OpenStreams returns up to limit streams of a kind that no append has closed,
+	// in order, after one.
 	OpenStreams(ctx context.Context, kind string, after domain.StreamID, limit int) ([]domain.StreamID, error)
 	// Committed returns the receipt of a command id, if it was carried out, and
 	// the body digest it was carried out with.

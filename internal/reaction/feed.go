@@ -214,6 +214,17 @@ func (f *feed) forgetSeen() {
 	}
 }
 
+// redeliver hands an event that was handled long ago out once more, unless its
+// stream has one being handled.
+func (f *feed) redeliver(e events.Recorded[events.Event]) bool {
+	if _, busy := f.lanes[e.Stream]; busy {
+		return false
+	}
+	f.lanes[e.Stream] = &lane{current: f.done[e.Stream] + 1} // nothing of Kafka's is in hand
+	f.ready = append(f.ready, e)
+	return true
+}
+
 // next hands out an event whose stream has none being handled.
 func (f *feed) next() (events.Recorded[events.Event], bool) {
 	if len(f.ready) == 0 {

@@ -15,6 +15,7 @@ import (
 	"github.com/hishamos/hishamos/domain"
 	"github.com/hishamos/hishamos/events"
 	"github.com/hishamos/hishamos/internal/eventstore"
+	"github.com/hishamos/hishamos/internal/failpoint"
 	"github.com/hishamos/hishamos/internal/log"
 )
 
@@ -47,6 +48,8 @@ type Options struct {
 	Deployed func(ctx context.Context, name string) (from domain.Position, fresh bool, err error)
 	// DeadLetters takes events that a reaction could not handle.
 	DeadLetters message.Publisher
+	// Requeues, if not nil, holds what is to be handled again.
+	Requeues Requeues
 	// Paused, if not nil, is told of partitions that wait for an upgrade.
 	Paused func(reaction string, p *PausedError)
 
@@ -137,7 +140,9 @@ func (r *Runner) Express(records []events.Record) {
 func report(h message.HandlerFunc) message.HandlerFunc {
 	return func(m *message.Message) ([]*message.Message, error) {
 		d := m.Context().Value(recordedKey{}).(delivery)
+		failpoint.Hit("reaction.before_handle")
 		_, err := h(m)
+		failpoint.Hit("reaction.after_handle")
 		d.worker.report(m.Context(), outcome{event: d.event, failed: err != nil})
 		return nil, nil
 	}

@@ -18,9 +18,10 @@ type Stepper struct {
 	reader   log.Reader
 }
 
-// NewStepper begins at a resume point; from is where the reaction was deployed.
-func NewStepper(ctx context.Context, r Reaction, p log.Partition, partitions int, from domain.Position, at Resume, store eventstore.Reader, l log.Log) (*Stepper, error) {
-	reader, err := l.Open(ctx, p, -1)
+// NewStepper begins at a resume point, in an epoch of the log; from is where the
+// reaction was deployed.
+func NewStepper(ctx context.Context, r Reaction, p log.Partition, partitions int, from domain.Position, at Resume, epoch int, store eventstore.Reader, l log.Log) (*Stepper, error) {
+	reader, err := open(ctx, l, p, at, epoch)
 	if err != nil {
 		return nil, err
 	}
@@ -55,6 +56,9 @@ func (s *Stepper) Step(ctx context.Context, max int) (bool, error) {
 
 // Express hands over a fresh commit before its Kafka copy.
 func (s *Stepper) Express(r events.Record) { s.feed.express(r) }
+
+// Close stops reading.
+func (s *Stepper) Close() error { return s.reader.Close() }
 
 // Resume is the point up to which everything has been handled.
 func (s *Stepper) Resume() Resume { return s.feed.resume }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/hishamos/hishamos/domain"
 	"github.com/hishamos/hishamos/events"
+	"github.com/hishamos/hishamos/internal/failpoint"
 	"github.com/hishamos/hishamos/internal/log"
 )
 
@@ -24,6 +25,8 @@ type subscriber struct {
 
 	mu    sync.Mutex
 	owned map[log.Partition]*worker
+	asks  []Requeue
+	asked time.Time // when asks was read
 }
 
 type recordedKey struct{}
@@ -118,6 +121,7 @@ func (s *subscriber) begin(ctx context.Context, taken []log.Partition, workers *
 	if len(taken) == 0 {
 		return nil
 	}
+	failpoint.Hit("reaction.after_take")
 	resumes := make([]Resume, len(taken))
 	for i, p := range taken {
 		var err error
@@ -127,15 +131,18 @@ func (s *subscriber) begin(ctx context.Context, taken []log.Partition, workers *
 	}
 	// After the resume points are known, so that nothing falls between the two;
 	// before any event, so that what is found does not overtake what events say.
+	failpoint.Hit("reaction.before_recover")
 	if s.reaction.Recover != nil {
 		if err := s.reaction.Recover(ctx, s.inPartitions(taken)); err != nil {
 			return err
 		}
 	}
+	failpoint.Hit("reaction.after_recover")
 	for i, p := range taken {
 		w := &worker{s: s, partition: p,
 			feed: newFeed(p, s.opts.Partitions, s.reaction.Types, s.from, resumes[i], s.opts.Store),
-			acks: make(chan outcome, maxLoad), fresh: make(chan []events.Record, 256)}
+			acks: make(chan outcome, maxLoad), fresh: make(chan []events.Record, 256),
+			again: make(map[domain.StreamID]Requeue)}
 		s.mu.Lock()
 		s.owned[p] = w
 		s.mu.Unlock()
@@ -220,11 +227,12 @@ type worker struct {
 	acks      chan outcome
 	fresh     chan []events.Record
 	saved     Resume
+	again     map[domain.StreamID]Requeue // handed out again and not answered
 }
 
 func (w *worker) run(ctx context.Context) error {
 	defer w.save(context.WithoutCancel(ctx))
-	reader, err := w.open(ctx)
+	reader, err := open(ctx, w.s.opts.Log, w.partition, w.feed.resume, w.s.opts.Epoch())
 	if err != nil {
 		return err
 	}
@@ -266,6 +274,9 @@ func (w *worker) run(ctx context.Context) error {
 		case <-more:
 		case <-saves.C:
 			w.save(ctx)
+			if err := w.tend(ctx); err != nil && ctx.Err() == nil {
+				w.s.opts.Logger.Warn("look for requeued events", "handler", w.s.reaction.Name, "partition", w.partition.String(), "error", err)
+			}
 		case <-ctx.Done():
 			return nil
 		}
@@ -274,14 +285,14 @@ func (w *worker) run(ctx context.Context) error {
 
 // open reads on from the resume point; where the offset no longer means
 // anything, from the first record, and the feed drops what it has had.
-func (w *worker) open(ctx context.Context) (log.Reader, error) {
+func open(ctx context.Context, l log.Log, p log.Partition, at Resume, epoch int) (log.Reader, error) {
 	offset := int64(-1)
-	if at := w.feed.resume; at.Offset > 0 && at.Epoch == w.s.opts.Epoch() {
+	if at.Offset > 0 && at.Epoch == epoch {
 		offset = at.Offset
 	}
-	r, err := w.s.opts.Log.Open(ctx, w.partition, offset)
+	r, err := l.Open(ctx, p, offset)
 	if errors.Is(err, log.ErrOffsetOutOfRange) {
-		r, err = w.s.opts.Log.Open(ctx, w.partition, -1)
+		r, err = l.Open(ctx, p, -1)
 	}
 	return r, err
 }
@@ -322,6 +333,7 @@ func (w *worker) finish(ctx context.Context, o outcome) {
 		}()
 	default:
 		w.feed.ack(o.event)
+		w.settleRequeue(ctx, o)
 	}
 }
 
@@ -350,10 +362,12 @@ func (w *worker) save(ctx context.Context) {
 	if w.feed.resume == w.saved {
 		return
 	}
+	failpoint.Hit("reaction.before_save")
 	if err := w.s.opts.Resumes.Save(ctx, w.s.reaction.Name, w.partition, w.feed.resume); err != nil {
 		w.s.opts.Logger.Warn("save resume point", "handler", w.s.reaction.Name, "partition", w.partition.String(), "error", err)
 		return
 	}
+	failpoint.Hit("reaction.after_save")
 	w.saved = w.feed.resume
 }
 

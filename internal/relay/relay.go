@@ -20,6 +20,7 @@ import (
 	"github.com/hishamos/hishamos/domain"
 	"github.com/hishamos/hishamos/events"
 	"github.com/hishamos/hishamos/internal/eventstore"
+	"github.com/hishamos/hishamos/internal/failpoint"
 	"github.com/hishamos/hishamos/internal/log"
 )
 
@@ -212,10 +213,12 @@ func (r *Relay) send(ctx context.Context, records []events.Record) error {
 		r.tails[p] = rec.Position
 		tails[p] = rec.Position
 	}
+	failpoint.Hit("relay.before_publish")
 	ack, err := r.writer.Send(ctx, messages)
 	if err != nil {
 		return fmt.Errorf("publish from %d: %w", r.next, err)
 	}
+	failpoint.Hit("relay.after_send")
 	last := records[len(records)-1]
 	r.next, r.hash = last.Position+1, &last.Hash
 	r.inFlight = append(r.inFlight, flight{ack, last.Position, len(messages), tails})
@@ -235,20 +238,23 @@ func (r *Relay) settle() (published int, err error) {
 			r.abandon()
 			return published, fmt.Errorf("publish up to %d: %w", f.last, err)
 		}
+		failpoint.Hit("relay.after_ack")
 		r.inFlight = r.inFlight[1:]
 		published += f.events
 		r.hint.note(f)
-		r.mark(f.last)
+		r.mark(f.last, false)
 	}
 	return published, nil
 }
 
-func (r *Relay) mark(p domain.Position) {
+// mark tells how far everything is acknowledged. Telling it again is no news,
+// except when resuming: an earlier relay may have told more than is still there.
+func (r *Relay) mark(p domain.Position, resuming bool) {
 	r.mu.Lock()
 	changed := p != r.published
 	r.published = p
 	r.mu.Unlock()
-	if changed && r.opts.OnPublished != nil {
+	if (changed || resuming) && r.opts.OnPublished != nil {
 		r.opts.OnPublished(p)
 	}
 }

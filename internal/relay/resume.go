@@ -10,6 +10,7 @@ import (
 	"github.com/hishamos/hishamos/domain"
 	"github.com/hishamos/hishamos/events"
 	"github.com/hishamos/hishamos/internal/eventstore"
+	"github.com/hishamos/hishamos/internal/failpoint"
 	"github.com/hishamos/hishamos/internal/log"
 )
 
@@ -20,6 +21,7 @@ import (
 // and the others are left alone.
 func (r *Relay) Resume(ctx context.Context) error {
 	r.abandon()
+	failpoint.Hit("relay.before_resume")
 	if err := r.createAll(ctx); err != nil {
 		return err
 	}
@@ -32,6 +34,9 @@ func (r *Relay) Resume(ctx context.Context) error {
 		return err
 	}
 	if err := r.compare(ctx, head, ends); err != nil {
+		return err
+	}
+	if err := r.ownEpoch(ends); err != nil {
 		return err
 	}
 	h, err := r.loadHint(ctx, head.LogID, ends)
@@ -61,9 +66,41 @@ func (r *Relay) Resume(ctx context.Context) error {
 	}
 	r.writer.Expect(expected)
 	r.resumed = true
-	r.mark(from)
+	failpoint.Hit("relay.after_resume")
+	r.mark(from, true)
 	r.opts.Logger.Info("relay goes on", "position", from+1, "head", head.Position)
 	return nil
+}
+
+// Epochs are the lowest and the highest at the ends of the topics; both are 0
+// when the topics are empty. They differ where a refill was interrupted.
+type Epochs struct{ Low, High int }
+
+// Compare holds the store against the ends of the topics, whatever their epoch,
+// and changes nothing. A difference is an *AheadError, a *DivergedError or a
+// *ForeignError.
+func (r *Relay) Compare(ctx context.Context) (Epochs, error) {
+	if r.topics == nil {
+		r.topics = make(map[string]bool)
+	}
+	head, err := r.store.Head(ctx)
+	if err != nil {
+		return Epochs{}, fmt.Errorf("compare: %w", err)
+	}
+	ends, err := r.ends(ctx)
+	if err != nil {
+		return Epochs{}, err
+	}
+	var at Epochs
+	for _, e := range ends {
+		if e.held {
+			at.High = max(at.High, e.last.Epoch)
+			if at.Low == 0 || e.last.Epoch < at.Low {
+				at.Low = e.last.Epoch
+			}
+		}
+	}
+	return at, r.compare(ctx, head, ends)
 }
 
 // end is what a partition holds at its end.
@@ -123,8 +160,6 @@ func (r *Relay) compare(ctx context.Context, head eventstore.Head, ends map[log.
 		switch {
 		case e.last.LogID != head.LogID:
 			return &ForeignError{p, e.at, fmt.Sprintf("log %s, ours is %s", e.last.LogID, head.LogID)}
-		case e.last.Epoch != r.opts.Epoch:
-			return &ForeignError{p, e.at, fmt.Sprintf("epoch %d, ours is %d", e.last.Epoch, r.opts.Epoch)}
 		case e.last.Position > head.Position:
 			if ahead == nil || e.last.Position > ahead.Log {
 				ahead = &AheadError{Store: head.Position, Log: e.last.Position, Partition: p}
@@ -153,6 +188,16 @@ func (r *Relay) compare(ctx context.Context, head eventstore.Head, ends map[log.
 func (r *Relay) createAll(ctx context.Context) error {
 	r.topics = make(map[string]bool)
 	return r.create(ctx, Topics()...)
+}
+
+// ownEpoch refuses topics of another epoch.
+func (r *Relay) ownEpoch(ends map[log.Partition]end) error {
+	for _, p := range sortedPartitions(ends) {
+		if e := ends[p]; e.held && e.last.Epoch != r.opts.Epoch {
+			return &ForeignError{p, e.at, fmt.Sprintf("epoch %d, ours is %d", e.last.Epoch, r.opts.Epoch)}
+		}
+	}
+	return nil
 }
 
 func (r *Relay) create(ctx context.Context, names ...string) error {

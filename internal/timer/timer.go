@@ -93,8 +93,7 @@ func (w *Wheel) Next() (time.Time, bool) {
 	return w.due[0].Due, true
 }
 
-// Run calls fire for every timer when it is due, until the context ends. A
-// timer that fire could not deliver comes back after a second.
+// Run calls fire for every timer when it is due, until the context ends.
 func (w *Wheel) Run(ctx context.Context, clock domain.Clock, fire func(context.Context, domain.Timer) error) {
 	for {
 		wait := time.Minute
@@ -112,14 +111,21 @@ func (w *Wheel) Run(ctx context.Context, clock domain.Clock, fire func(context.C
 			}
 			t.Stop()
 		}
-		now := clock.Now()
-		for _, t := range w.Due(now) {
-			if fire(ctx, t) != nil && ctx.Err() == nil {
-				t.Due = now.Add(time.Second)
-				w.put(t)
-			}
+		w.Fire(ctx, clock.Now(), fire)
+	}
+}
+
+// Fire fires the timers whose time has come, and returns how many those were. One
+// that could not be delivered comes back after a second.
+func (w *Wheel) Fire(ctx context.Context, now time.Time, fire func(context.Context, domain.Timer) error) int {
+	due := w.Due(now)
+	for _, t := range due {
+		if fire(ctx, t) != nil && ctx.Err() == nil {
+			t.Due = now.Add(time.Second)
+			w.put(t)
 		}
 	}
+	return len(due)
 }
 
 func (w *Wheel) put(t domain.Timer) {

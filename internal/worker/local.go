@@ -54,6 +54,7 @@ func Request(c commands.Run) commands.Request {
 		path, attempt = c.Path, c.Attempt
 	case commands.LapseStep:
 		handler, path, attempt = "worker.lapse", c.Path, c.Attempt
+	case commands.StartRun, commands.FireTimer, commands.CancelRun: // nobody reports these
 	}
 	of := domain.EventID(string(c.Target()) + "/" + string(path) + "#" + strconv.Itoa(attempt))
 	return commands.Request{

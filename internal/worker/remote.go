@@ -186,6 +186,9 @@ func attemptOf(c commands.Run) attempt {
 		return attempt{c.Run, c.Path, c.Attempt}
 	case commands.FailStep:
 		return attempt{c.Run, c.Path, c.Attempt}
+	case commands.LapseStep:
+		return attempt{c.Run, c.Path, c.Attempt}
+	case commands.StartRun, commands.FireTimer, commands.CancelRun: // of the run, not of an attempt
 	}
 	return attempt{Stream: c.Target()}
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/hishamos/hishamos/domain"
+	"github.com/hishamos/hishamos/internal/failpoint"
 	"github.com/hishamos/hishamos/internal/lease"
 )
 
@@ -70,6 +71,7 @@ func (s *Server) leases(w http.ResponseWriter, r *http.Request) {
 		offered := s.Office.Board.Offered()
 		if slots > 0 {
 			leases := s.Office.Board.Claim(holder, slots, 0)
+			failpoint.Hit("office.after_claim")
 			slots -= len(leases)
 			for _, l := range leases {
 				if out.send(frame{Work: &l.Work}) != nil {
@@ -163,7 +165,9 @@ func (s *Server) unregister(holder string) {
 	for _, l := range s.Office.Board.Drop(holder) {
 		go func() {
 			for {
+				failpoint.Hit("office.before_lapse")
 				err := s.Office.Lapse(context.Background(), l)
+				failpoint.Hit("office.after_lapse")
 				if err == nil || !passing(err) {
 					return
 				}
@@ -186,6 +190,7 @@ func (s *Server) results(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "not a batch of results: "+err.Error(), http.StatusBadRequest)
 		return
 	}
+	failpoint.Hit("office.before_results")
 	answers := make([]answer, len(b.Results))
 	var all sync.WaitGroup
 	for i, res := range b.Results {
@@ -196,6 +201,7 @@ func (s *Server) results(w http.ResponseWriter, r *http.Request) {
 		}()
 	}
 	all.Wait()
+	failpoint.Hit("office.after_results")
 	s.mu.Lock()
 	freed := s.slots[b.Holder]
 	s.mu.Unlock()

@@ -19,6 +19,7 @@ import (
 
 	"github.com/hishamos/hishamos/commands"
 	"github.com/hishamos/hishamos/domain"
+	"github.com/hishamos/hishamos/internal/failpoint"
 	"github.com/hishamos/hishamos/internal/lease"
 )
 
@@ -118,12 +119,15 @@ func (p *Pool) work(parent context.Context, l lease.Lease) {
 		case <-ctx.Done():
 		}
 	}()
+	failpoint.Hit("worker.after_take")
 	result := p.perform(ctx, l.Work)
 	if parent.Err() != nil {
 		return // shutting down: the lease lapses and somebody else goes on
 	}
 	for {
+		failpoint.Hit("worker.before_report")
 		err := p.Office.Report(parent, result)
+		failpoint.Hit("worker.after_report")
 		if err == nil || parent.Err() != nil {
 			return
 		}

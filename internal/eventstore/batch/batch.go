@@ -52,7 +52,7 @@ var ErrNotKnown = errors.New("version of the stream is not known")
 type Stream struct {
 	ID      domain.StreamID
 	Version domain.Sequence
-	Open    bool
+	Open    bool // no append of the batch closed it
 	New     bool // it did not exist before the batch
 }
 
@@ -215,9 +215,9 @@ func (b *Batch) envelope(a eventstore.Append, s domain.StreamID, v domain.Sequen
 func (b *Batch) touch(w eventstore.Write, v domain.Sequence) {
 	s, ok := b.streams[w.Stream]
 	if !ok {
-		s = &Stream{ID: w.Stream, New: int(v) == len(w.Events)}
+		s = &Stream{ID: w.Stream, New: int(v) == len(w.Events), Open: true}
 		b.streams[w.Stream] = s
 		b.Streams = append(b.Streams, s)
 	}
-	s.Version, s.Open = v, !w.Closes
+	s.Version, s.Open = v, s.Open && !w.Closes
 }

@@ -116,9 +116,9 @@ func (s *Store) commit(a eventstore.Append) (eventstore.Receipt, error) {
 	s.head = b.Head
 	for _, st := range b.Streams {
 		if s.streams[st.ID] == nil {
-			s.streams[st.ID] = &stream{}
+			s.streams[st.ID] = &stream{open: true}
 		}
-		s.streams[st.ID].open = st.Open
+		s.streams[st.ID].open = s.streams[st.ID].open && st.Open
 	}
 	for _, rec := range r.Records {
 		rec.Data = slices.Clone(rec.Data) // what is committed does not change with the caller's buffer

@@ -87,6 +87,14 @@ func (c *column) finish() []byte {
 	return h
 }
 
+// single returns the value of a column that has one, nil for null.
+func (c *column) single() []byte {
+	if c.buf[7] == 1 {
+		return nil
+	}
+	return c.buf[columnHeader+4:]
+}
+
 // microseconds is the binary form of a timestamptz: since 2000-01-01.
 func microseconds(t time.Time) int64 {
 	const epoch = 946684800_000000

@@ -58,10 +58,13 @@ func (a *appender) connect() error {
 	if err != nil {
 		return fmt.Errorf("connect: %w", err)
 	}
-	for name, sql := range map[string]string{writeName: writeSQL(false), writeClaimsName: writeSQL(true)} {
-		if _, err := conn.Prepare(a.ctx, name, sql); err != nil {
-			return errors.Join(fmt.Errorf("prepare %s: %w", name, err), conn.Close(a.ctx))
+	for _, form := range shapes {
+		if _, err := conn.Prepare(a.ctx, form.name(), form.sql()); err != nil {
+			return errors.Join(fmt.Errorf("prepare %s: %w", form.name(), err), conn.Close(a.ctx))
 		}
+	}
+	if err := a.compared(conn); err != nil {
+		return errors.Join(err, conn.Close(a.ctx))
 	}
 	a.conn = conn
 	a.cut.Store(conn.PgConn())

@@ -7,6 +7,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/hishamos/hishamos/internal/eventstore/batch"
+	"github.com/hishamos/hishamos/internal/failpoint"
 )
 
 // fast carries out a batch by one statement, decided against what this process
@@ -19,11 +20,12 @@ func (a *appender) fast(items []*item) (answered bool, err error) {
 	if !known || b.Empty() || b.Unproven {
 		return false, nil // an empty batch proves nothing about the head
 	}
-	name, params, formats, err := a.statement.bind(b)
+	form, params, formats, err := a.statement.bind(b)
 	if err != nil {
 		return true, refusal{err}
 	}
-	result := a.conn.PgConn().ExecPrepared(context.Background(), name, params, formats, nil).Read()
+	failpoint.Hit("append.fast")
+	result := a.conn.PgConn().ExecPrepared(context.Background(), form.name(), params, formats, nil).Read()
 	switch {
 	case isCode(result.Err, uniqueViolation), noPartition(result.Err):
 		a.alone = false

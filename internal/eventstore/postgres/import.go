@@ -11,6 +11,7 @@ import (
 	"github.com/hishamos/hishamos/events"
 	"github.com/hishamos/hishamos/internal/eventstore"
 	"github.com/hishamos/hishamos/internal/eventstore/batch"
+	"github.com/hishamos/hishamos/internal/failpoint"
 	"github.com/hishamos/hishamos/internal/pg"
 )
 
@@ -37,6 +38,7 @@ func (s *Store) Import(ctx context.Context, records []events.Record) (imported i
 	if err != nil {
 		return 0, fmt.Errorf("import events from %d: %w", records[0].Position, err)
 	}
+	failpoint.Hit("import.after_commit")
 	s.signal()
 	return len(records), nil
 }
@@ -67,7 +69,10 @@ func (s *Store) importIn(ctx context.Context, tx pgx.Tx, records []events.Record
 	if _, err := tx.Exec(ctx, sql, b.Head.LogID, b.Head.Generation); err != nil {
 		return err
 	}
-	return writeIn(ctx, tx, b)
+	if err := writeIn(ctx, tx, b); err != nil {
+		return err
+	}
+	return failpoint.Err("import.before_commit")
 }
 
 func readHeads(ctx context.Context, tx pgx.Tx, records []events.Record) (committedState, map[domain.StreamID]bool, error) {
@@ -98,11 +103,11 @@ func readHeads(ctx context.Context, tx pgx.Tx, records []events.Record) (committ
 
 // writeIn runs the statement on a transaction that holds the lock.
 func writeIn(ctx context.Context, tx pgx.Tx, b *batch.Batch) error {
-	name, params, formats, err := newStatement().bind(b)
+	form, params, formats, err := newStatement().bind(b)
 	if err != nil {
 		return err
 	}
-	result := tx.Conn().PgConn().ExecParams(ctx, writeSQL(name == writeClaimsName), params, nil, formats, nil).Read()
+	result := tx.Conn().PgConn().ExecParams(ctx, form.sql(), params, nil, formats, nil).Read()
 	if result.Err == nil && len(result.Rows) == 0 {
 		return errMoved
 	}
@@ -133,6 +138,12 @@ var errNotRaised = errors.New("it can only be raised")
 // SetGeneration raises the generation that later events carry in `source`.
 func (s *Store) SetGeneration(ctx context.Context, generation int) error {
 	return s.raise(ctx, "generation", `update log set generation = $1 where one and generation < $1`, generation)
+}
+
+// SetEpoch raises the epoch of the log on Kafka, when the store was rebuilt from
+// it.
+func (s *Store) SetEpoch(ctx context.Context, epoch int) error {
+	return s.raise(ctx, "epoch", `update log set epoch = $1 where one and epoch < $1`, epoch)
 }
 
 // SetLevel raises the level of event types that may be written.

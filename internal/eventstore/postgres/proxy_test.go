@@ -144,7 +144,7 @@ func (p *proxy) serve(client net.Conn) {
 			return
 		}
 		// A Bind message names the portal and the prepared statement.
-		if bytes.Contains(buf[:n], []byte("\x00write\x00")) {
+		if bytes.Contains(buf[:n], []byte("\x00write")) {
 			f := p.take()
 			if f != pass {
 				p.hit <- f

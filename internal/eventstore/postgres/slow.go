@@ -11,6 +11,7 @@ import (
 	"github.com/hishamos/hishamos/domain"
 	"github.com/hishamos/hishamos/internal/eventstore"
 	"github.com/hishamos/hishamos/internal/eventstore/batch"
+	"github.com/hishamos/hishamos/internal/failpoint"
 )
 
 const (
@@ -32,12 +33,14 @@ func (a *appender) slow(items []*item) error {
 	if err != nil {
 		return a.failed(fmt.Errorf("lock the log: %w", err), false)
 	}
+	failpoint.Hit("append.locked")
 	b := batch.New(head, a.opts.Clock.Now(), known)
 	out, _ := decide(b, items) // every version was read
 	unsure := a.anyUnsure(items)
 	if b.Empty() {
 		err = a.end("rollback")
 	} else {
+		failpoint.Hit("append.before_commit")
 		err = a.writeAndCommit(b)
 	}
 	if noPartition(err) {
@@ -183,12 +186,12 @@ var errMoved = errors.New("the head of the log changed under its lock")
 
 // writeAndCommit sends the statement and the commit together.
 func (a *appender) writeAndCommit(b *batch.Batch) error {
-	name, params, formats, err := a.statement.bind(b)
+	form, params, formats, err := a.statement.bind(b)
 	if err != nil {
 		return err
 	}
 	return a.inPipeline(func(p *pgconn.Pipeline) {
-		p.SendQueryPrepared(name, params, formats, nil)
+		p.SendQueryPrepared(form.name(), params, formats, nil)
 		p.SendQueryParams("commit", nil, nil, nil, nil)
 	}, func(results []*pgconn.Result) error {
 		if len(results) != 2 || len(results[0].Rows) == 0 {

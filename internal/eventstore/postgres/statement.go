@@ -11,12 +11,6 @@ import (
 	"github.com/hishamos/hishamos/internal/eventstore/batch"
 )
 
-// The names under which the statement is prepared, without and with claims.
-const (
-	writeName       = "write"
-	writeClaimsName = "write_claims"
-)
-
 // channel is where every commit that wrote is announced.
 const channel = "hishamos_events"
 
@@ -68,46 +62,131 @@ var tables = []struct {
 // instant, the position, hash and generation they must follow, and the log id.
 const scalars = 7
 
-// writeSQL is the statement. It changes the head only if it is where the batch
-// began, and everything else only if it changed the head; it answers one row if
-// it did, and announces the commit.
-func writeSQL(claims bool) string {
-	var from, names [4]string
+// shape says which form of the statement a batch needs. Tables that get one row
+// take it as plain parameters, which spares the server unpacking arrays: more
+// than half of the cost when one append waits.
+type shape struct {
+	oneEvent  bool
+	oneAppend bool // one command and one stream, no claims
+	claims    bool
+	streams   novelty
+}
+
+// novelty says which streams of a batch did not exist before it.
+type novelty int
+
+const (
+	someNew novelty = iota
+	allNew
+	noneNew
+)
+
+// shapes are all forms there are.
+var shapes = []shape{
+	{}, {claims: true}, {streams: allNew}, {streams: noneNew},
+	{oneAppend: true, streams: allNew}, {oneAppend: true, streams: noneNew},
+	{oneAppend: true, oneEvent: true, streams: allNew}, {oneAppend: true, oneEvent: true, streams: noneNew},
+}
+
+// shapeOf returns the form for a batch of n events.
+func shapeOf(b *batch.Batch, n int) shape {
+	if len(b.Claims) > 0 {
+		return shape{claims: true}
+	}
+	fresh := 0
+	for _, s := range b.Streams {
+		if s.New {
+			fresh++
+		}
+	}
+	one := len(b.Commands) == 1 && len(b.Streams) == 1
+	form := shape{oneAppend: one, oneEvent: one && n == 1}
+	switch fresh {
+	case len(b.Streams):
+		form.streams = allNew
+	case 0:
+		form.streams = noneNew
+	}
+	return form
+}
+
+// name is that of the prepared statement.
+func (s shape) name() string {
+	name := "write"
+	for _, part := range []struct {
+		is   bool
+		name string
+	}{{s.oneEvent, " event"}, {s.oneAppend, " append"}, {s.streams == allNew, " new"}, {s.streams == noneNew, " old"}, {s.claims, " claims"}} {
+		if part.is {
+			name += part.name
+		}
+	}
+	return name
+}
+
+// one reports whether a table gets its row as plain parameters.
+func (s shape) one(table int) bool {
+	return table == 0 && s.oneEvent || table > 0 && s.oneAppend
+}
+
+// sql is the statement. It changes the head only if it is where the batch began,
+// and everything else only if it changed the head; it answers one row if it did,
+// and announces the commit.
+func (s shape) sql() string {
+	var names, rows [4]string // the columns of each table, and a query of its rows
 	param := scalars
 	for i, t := range tables {
-		var arrays []string
+		var params, columns []string
 		for _, c := range t.columns {
 			param++
-			arrays = append(arrays, "$"+strconv.Itoa(param)+"::"+typeName(c.oid)+"[]")
-			names[i] += ", " + c.name
+			typ := typeName(c.oid)
+			if !s.one(i) {
+				typ += "[]"
+			}
+			params = append(params, "$"+strconv.Itoa(param)+"::"+typ)
+			columns = append(columns, c.name)
 		}
-		names[i] = names[i][2:]
-		from[i] = " from head, unnest(" + strings.Join(arrays, ", ") + ") as u (" + names[i] + ")"
+		names[i] = strings.Join(columns, ", ")
+		if s.one(i) {
+			rows[i] = " from head, (values (" + strings.Join(params, ", ") + ")) as u (" + names[i] + ")"
+		} else {
+			rows[i] = " from head, unnest(" + strings.Join(params, ", ") + ") as u (" + names[i] + ")"
+		}
 	}
-	s := `with head as (
+	const (
+		heads  = `stream, kind, version, open`
+		upsert = ` on conflict (stream) do update set version = excluded.version, open = stream_heads.open and excluded.open`
+		keys   = `tenant, kind, key, stream, position`
+	)
+	sql := `with head as (
 	update log set position = $1::int8, hash = $2::bytea, recorded = $3::timestamptz
 	where one and position = $4::int8 and hash = $5::bytea and generation = $6::int4 and log_id = $7::uuid returning 1
 ), e as (
-	insert into events (log_id, ` + names[0] + `) select $7::uuid, ` + names[0] + from[0] + `
+	insert into events (log_id, ` + names[0] + `) select $7::uuid, ` + names[0] + rows[0] + `
 ), c as (
-	insert into commands (` + names[1] + `) select ` + names[1] + from[1] + `
-), s as (
-	insert into stream_heads (stream, kind, version, open) select stream, kind, version, open` + from[2] + ` where isnew
-), t as (
-	insert into stream_heads (stream, kind, version, open) select stream, kind, version, open` + from[2] + ` where not isnew
-	on conflict (stream) do update set version = excluded.version, open = excluded.open
+	insert into commands (` + names[1] + `) select ` + names[1] + rows[1] + `
 )`
-	if claims {
-		s += `, k as (
-	insert into claims (tenant, kind, key, stream, position) select tenant, kind, key, stream, position` + from[3] + ` where taken and isnew
-), l as (
-	insert into claims (tenant, kind, key, stream, position) select tenant, kind, key, stream, position` + from[3] + ` where taken and not isnew
-	on conflict (tenant, kind, key) do update set stream = excluded.stream, position = excluded.position
-), m as (
-	delete from claims where (tenant, kind, key) in (select tenant, kind, key` + from[3] + ` where not taken)
+	if s.streams != noneNew {
+		sql += `, s as (
+	insert into stream_heads (` + heads + `) select ` + heads + rows[2] + ` where isnew
 )`
 	}
-	return s + ` select pg_notify('` + channel + `', $1::text) from head`
+	if s.streams != allNew {
+		sql += `, t as (
+	insert into stream_heads (` + heads + `) select ` + heads + rows[2] + ` where not isnew` + upsert + `
+)`
+	}
+	if s.claims {
+		sql += `, k as (
+	insert into claims (` + keys + `) select ` + keys + rows[3] + ` where taken and isnew
+), l as (
+	insert into claims (` + keys + `) select ` + keys + rows[3] + ` where taken and not isnew
+	on conflict (tenant, kind, key) do update set stream = excluded.stream, position = excluded.position
+), m as (
+	delete from claims where (tenant, kind, key) in (select tenant, kind, key` + rows[3] + ` where not taken)
+)`
+	}
+	return sql + ` select pg_notify('` + channel + `', $1::text) from head`
 }
 
 func typeName(oid uint32) string {
@@ -134,12 +213,12 @@ func newStatement() *statement {
 	return s
 }
 
-// bind returns the prepared statement's name and its parameters, which hold
-// until the next call.
-func (s *statement) bind(b *batch.Batch) (name string, params [][]byte, formats []int16, err error) {
+// bind returns the form of the statement and its parameters, which hold until
+// the next call.
+func (s *statement) bind(b *batch.Batch) (form shape, params [][]byte, formats []int16, err error) {
 	logID, err := uuid.Parse(b.Base.LogID)
 	if err != nil {
-		return "", nil, nil, err
+		return form, nil, nil, err
 	}
 	for i := range s.columns {
 		for j := range s.columns[i] {
@@ -204,22 +283,27 @@ func (s *statement) bind(b *batch.Batch) (name string, params [][]byte, formats 
 		c[5].bool(k.Taken)
 		c[6].bool(k.New)
 	}
-	name, used := writeName, s.columns[:3]
-	if len(b.Claims) > 0 {
-		name, used = writeClaimsName, s.columns[:]
+	form = shapeOf(b, int(s.columns[0][0].n))
+	used := s.columns[:3]
+	if form.claims {
+		used = s.columns[:]
 	}
 	s.params = append(s.params[:0],
 		int8Param(int64(b.Head.Position)), b.Head.Hash[:], int8Param(microseconds(b.Head.Recorded)),
 		int8Param(int64(b.Base.Position)), b.Base.Hash[:], int4Param(b.Base.Generation), logID[:])
-	for _, columns := range used {
+	for i, columns := range used {
 		for j := range columns {
-			s.params = append(s.params, columns[j].finish())
+			if form.one(i) {
+				s.params = append(s.params, columns[j].single())
+			} else {
+				s.params = append(s.params, columns[j].finish())
+			}
 		}
 	}
 	for len(s.binary) < len(s.params) {
 		s.binary = append(s.binary, 1)
 	}
-	return name, s.params, s.binary[:len(s.params)], nil
+	return form, s.params, s.binary[:len(s.params)], nil
 }
 
 // formatStreams writes the streams of a receipt as their last events' ids.

@@ -53,6 +53,9 @@ type Options struct {
 	// Admit, if set, may refuse new work that is not urgent; its error is the
 	// caller's.
 	Admit func() error
+	// Connected, if set, is asked before anything is appended on a fresh
+	// connection. A *domain.Error refuses appends, any other error is tried again.
+	Connected func(context.Context) error
 	// Clock gives `recorded`. Default: the real one.
 	Clock domain.Clock
 	// Logger gets faults and recoveries. Default: slog.Default.

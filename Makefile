@@ -1,0 +1,52 @@
+# `make` lists the targets. Nothing is decided here: each target is a command.
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+TOOL    := go tool -modfile=internal/tools/go.mod
+BUILD   := CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
+KILLS   ?= 20
+SEEDS   ?= 500
+
+.DEFAULT_GOAL := help
+.PHONY: bench build chaos demo generate help hooks lint run sim test verify
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## build bin/hishamos (server and operator) and bin/hish (client)
+	@mkdir -p bin
+	$(BUILD) -o bin/ ./cmd/hishamos ./cmd/hish
+
+run: build ## build, then run everything on this machine until Ctrl-C
+	@exec bin/hishamos up
+
+demo: build ## build, run the stock workflow on a sample once, stop everything
+	@exec bin/hishamos up --demo
+
+test: ## vet, then run every test; with a JDK and Maven also on a real Kafka broker
+	go vet ./...
+	@mkdir -p bin && go build -o bin/testenv ./internal/testenv
+	@exec bin/testenv -timeout=20m $(TESTFLAGS) ./...
+
+bench: build ## measure the hot paths on this machine
+	@exec bin/hishamos bench $(BENCHFLAGS)
+
+chaos: ## kill processes KILLS times under load and compare every promise
+	go test -tags chaos ./cmd/hishamos -run TestChaos -count=1 -timeout=60m -kills=$(KILLS)
+
+sim: ## run the whole engine from SEEDS seeds in virtual time, with crashes
+	go test ./cmd/hishamos -run TestSimulation -count=1 -timeout=60m -seeds=$(SEEDS)
+
+lint: ## vet, staticcheck, exhaustive switches over unions, format: the fast gate
+	go vet ./...
+	$(TOOL) staticcheck ./...
+	$(TOOL) go-check-sumtype -default-signifies-exhaustive=false ./...
+	@unformatted=$$($(TOOL) gofumpt -l .); test -z "$$unformatted" || { echo "not formatted (gofumpt -w):"; echo "$$unformatted"; exit 1; }
+
+generate: ## write the schemas, the AsyncAPI document and the reference pages
+	go run ./internal/generate
+	go generate ./...
+
+verify: ## fail if `make generate` would change anything
+	go run ./internal/generate -verify
+
+hooks: ## run `make lint` before each commit of this clone
+	git config core.hooksPath internal/tools/hooks

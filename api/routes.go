@@ -1,0 +1,201 @@
+package api
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/hishamos/hishamos/api/v1"
+	"github.com/hishamos/hishamos/domain"
+)
+
+// Route is one row of the routing table.
+type Route struct {
+	Method     string
+	Path       string
+	Permission domain.Permission // what the caller must hold
+	// Open says that the row has no permission on purpose: it is for everybody
+	// (Open: "public"), or for everybody with a valid token ("token").
+	Open    string
+	Name    string // operation id
+	Summary string
+}
+
+// row is a route and how it is carried out.
+type row struct {
+	Route
+	status  int  // of success; 0: 200
+	fresh   bool // waits for the caller's position and states its own
+	command bool // carries out a command
+	mount   func(*server, huma.Operation)
+}
+
+// The values of Route.Open.
+const (
+	public    = "public"
+	tokenOnly = "token"
+)
+
+// Routes returns the routing table.
+func Routes() []Route {
+	rows := table()
+	routes := make([]Route, len(rows))
+	for i, r := range rows {
+		routes[i] = r.Route
+	}
+	return routes
+}
+
+// table is every route of the API, in the order of the reference page.
+func table() []row {
+	const base = "/api/v1"
+	get := func(path string, p domain.Permission, name, summary string, mount func(*server, huma.Operation)) row {
+		return row{Route: Route{http.MethodGet, base + path, p, "", name, summary}, fresh: true, mount: mount}
+	}
+	stream := func(path string, p domain.Permission, name, summary string, mount func(*server, huma.Operation)) row {
+		return row{Route: Route{http.MethodGet, base + path, p, "", name, summary}, mount: mount}
+	}
+	do := func(method, path string, status int, p domain.Permission, name, summary string, mount func(*server, huma.Operation)) row {
+		return row{Route: Route{method, base + path, p, "", name, summary}, status: status, fresh: true, command: true, mount: mount}
+	}
+	open := func(path, open, name, summary string, mount func(*server, huma.Operation)) row {
+		return row{Route: Route{http.MethodGet, path, "", open, name, summary}, mount: mount}
+	}
+	const created, ok = http.StatusCreated, http.StatusOK
+	return []row{
+		do(http.MethodPost, "/workflows/{workflow}/runs", created, domain.RunStart, "start-run", "Start a run", endpoint((*server).startRun)),
+		get("/runs", domain.RunRead, "list-runs", "List runs", endpoint((*server).listRuns)),
+		get("/runs/{run}", domain.RunRead, "get-run", "Read a run, now or as of a point of the past", endpoint((*server).getRun)),
+		get("/runs/{run}/events", domain.RunRead, "list-run-events", "Read the timeline of a run", endpoint((*server).listRunEvents)),
+		stream("/runs/{run}/stream", domain.RunRead, "stream-run", "Follow a run", streaming((*server).streamRun)),
+		do(http.MethodPost, "/runs/{run}/cancel", ok, domain.RunCancel, "cancel-run", "Cancel a run", endpoint((*server).cancelRun)),
+
+		get("/workflows", domain.WorkflowRead, "list-workflows", "List workflows", endpoint((*server).listWorkflows)),
+		do(http.MethodPost, "/workflows", created, domain.WorkflowWrite, "create-workflow", "Create a workflow", withDefinition((*server).createWorkflow)),
+		get("/workflows/{workflow}", domain.WorkflowRead, "get-workflow", "Read a workflow", endpoint((*server).getWorkflow)),
+		do(http.MethodPut, "/workflows/{workflow}", ok, domain.WorkflowWrite, "revise-workflow", "Store a new version of a workflow", withDefinition((*server).reviseWorkflow)),
+		do(http.MethodDelete, "/workflows/{workflow}", ok, domain.WorkflowWrite, "archive-workflow", "Take a workflow out of use", endpoint((*server).archiveWorkflow)),
+		do(http.MethodPost, "/workflows/{workflow}/copy", created, domain.WorkflowWrite, "copy-workflow", "Copy a workflow to make it your own", endpoint((*server).copyWorkflow)),
+		get("/workflows/{workflow}/versions", domain.WorkflowRead, "list-workflow-versions", "List the versions of a workflow", endpoint((*server).listVersions)),
+
+		get("/agents", domain.AgentRead, "list-agents", "List agents", endpoint((*server).listAgents)),
+		get("/agents/{agent}", domain.AgentRead, "get-agent", "Read an agent", endpoint((*server).getAgent)),
+
+		do(http.MethodPost, "/tasks", created, domain.TaskCreate, "create-task", "Give an agent one task", endpoint((*server).createTask)),
+		get("/tasks", domain.TaskRead, "list-tasks", "List tasks", endpoint((*server).listTasks)),
+		get("/tasks/{task}", domain.TaskRead, "get-task", "Read a task and its result", endpoint((*server).getTask)),
+
+		get("/analytics/workflows", domain.AnalyticsRead, "workflow-analytics", "Runs, durations, tokens and cost by workflow and day", endpoint((*server).workflowAnalytics)),
+		get("/analytics/agents", domain.AnalyticsRead, "agent-analytics", "Steps, durations, tokens and cost by agent and day", endpoint((*server).agentAnalytics)),
+
+		stream("/log", domain.LogRead, "read-log", "Read the log", endpoint((*server).readLog)),
+		stream("/log/stream", domain.LogRead, "stream-log", "Follow the log", streaming((*server).streamLog)),
+		stream("/log/head", domain.LogRead, "log-head", "Read the end of the log", endpoint((*server).logHead)),
+
+		do(http.MethodPost, "/tokens/rotate", ok, domain.TokenManage, "rotate-token", "Replace the secret of the token in use", endpoint((*server).rotateToken)),
+		open(base+"/me", tokenOnly, "me", "Read who you are", endpoint((*server).me)),
+		stream("/monitoring/prometheus/metrics", domain.AnalyticsRead, "metrics-v1", "Metrics in the Prometheus text format", raw((*server).metrics)),
+
+		open("/health", public, "health", "Whether the process is alive", endpoint((*server).health)),
+		open("/ready", public, "ready", "Whether requests can be served", endpoint((*server).ready)),
+		open("/metrics", public, "metrics", "Metrics in the Prometheus text format, for local or permitted callers", raw((*server).metrics)),
+		open("/api/openapi.json", public, "openapi", "This description", raw((*server).openapi)),
+	}
+}
+
+// endpoint adapts a method of the server to huma, and its error to a problem.
+func endpoint[I, O any](f func(*server, context.Context, *I) (*O, error)) func(*server, huma.Operation) {
+	return func(s *server, op huma.Operation) {
+		huma.Register(s.huma, op, func(ctx context.Context, in *I) (*O, error) {
+			out, err := f(s, ctx, in)
+			if err != nil {
+				return nil, s.problemOf(ctx, err)
+			}
+			return out, nil
+		})
+	}
+}
+
+// body is an answer without headers of its own; those are set on the call.
+type body[T any] struct{ Body T }
+
+func answer[T any](v T) *body[T] { return &body[T]{v} }
+
+// mount registers one row: who may call it, what it says of itself, and then
+// its own registration.
+func (s *server) mount(r row) {
+	op := huma.Operation{
+		OperationID: r.Name, Method: r.Method, Path: r.Path, Summary: r.Summary, DefaultStatus: r.status,
+		MaxBodyBytes: -1, BodyReadTimeout: -1, // the guard has read the body by then
+		Responses: map[string]*huma.Response{"default": {
+			Description: "A problem",
+			Content: map[string]*huma.MediaType{problemType: {
+				Schema: s.huma.OpenAPI().Components.Schemas.Schema(reflectProblem, true, "Problem"),
+			}},
+		}},
+		Middlewares: huma.Middlewares{s.enter(r)},
+	}
+	if r.Open != public {
+		op.Security = []map[string][]string{{"token": {}}}
+		op.Description = "For every caller with a valid token."
+		if r.Permission != "" {
+			op.Description = "Needs permission `" + string(r.Permission) + "`."
+		}
+	}
+	r.mount(s, op)
+	s.document(r)
+}
+
+// document adds what the middleware does to the description.
+func (s *server) document(r row) {
+	op := operationOf(s.huma.OpenAPI(), r.Method, r.Path)
+	text := &huma.Schema{Type: huma.TypeString}
+	if r.fresh {
+		op.Parameters = append(op.Parameters, &huma.Param{Name: headerPosition, In: "header", Schema: text,
+			Description: "A position you were given: the answer waits, up to five seconds, until it reflects it"})
+	}
+	for status, answer := range op.Responses {
+		if status == "default" {
+			continue
+		}
+		if answer.Headers == nil {
+			answer.Headers = map[string]*huma.Param{}
+		}
+		if r.fresh {
+			answer.Headers[headerPosition] = &huma.Param{Schema: text, Description: "The position this answer reflects, or that of the command's last event"}
+		}
+		if r.command {
+			answer.Headers[headerCommand] = &huma.Param{Schema: text, Description: "Identifier of the command: repeat the request with it as Idempotency-Key"}
+			answer.Headers["Preference-Applied"] = &huma.Param{Schema: text, Description: "The preferences that were honoured"}
+			answer.Headers["ETag"] = &huma.Param{Schema: text, Description: "Version of the thing after the command"}
+		}
+	}
+}
+
+// operationOf finds what was registered.
+func operationOf(spec *huma.OpenAPI, method, path string) *huma.Operation {
+	item := spec.Paths[path]
+	switch method {
+	case http.MethodPost:
+		return item.Post
+	case http.MethodPut:
+		return item.Put
+	case http.MethodDelete:
+		return item.Delete
+	}
+	return item.Get
+}
+
+// me answers with who asks.
+func (s *server) me(ctx context.Context, _ *struct{}) (*body[v1.Me], error) {
+	c := callOf(ctx)
+	me := v1.Me{Tenant: string(c.principal.Tenant), Token: c.token.Entity(), Permissions: []string{}}
+	if n := len(c.principal.Chain); n > 0 {
+		me.Actor, me.Kind = c.principal.Chain[0].ID, c.principal.Chain[0].Kind
+	}
+	for _, p := range c.principal.Permissions {
+		me.Permissions = append(me.Permissions, string(p))
+	}
+	return answer(me), nil
+}

@@ -1,0 +1,211 @@
+package api
+
+import (
+	"context"
+	"time"
+
+	"github.com/hishamos/hishamos/api/v1"
+	"github.com/hishamos/hishamos/commands"
+	"github.com/hishamos/hishamos/domain"
+	"github.com/hishamos/hishamos/events"
+)
+
+type startRunInput struct {
+	CommandHeaders
+	Workflow string `path:"workflow" maxLength:"128"`
+	Body     v1.StartRun
+}
+
+// created is the answer to a command that made something.
+type created struct {
+	Location string `header:"Location" doc:"Where the new thing is"`
+	Body     v1.Receipt
+}
+
+func (s *server) startRun(ctx context.Context, in *startRunInput) (*created, error) {
+	definition, err := s.startable(ctx, in.Workflow, in.Body.Version)
+	var r done
+	if err == nil {
+		r, err = s.start(ctx, in.CommandHeaders, definition, in.Body)
+	} else {
+		r, err = s.refused(ctx, in.CommandHeaders, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &created{Location: "/api/v1/runs/" + r.ID, Body: r.Receipt}, nil
+}
+
+// start begins a run of a definition. A fresh id is made for every request; when
+// the request turns out to be a repetition, the receipt names the run of the
+// first time.
+func (s *server) start(ctx context.Context, in CommandHeaders, d domain.Definition, b v1.StartRun) (done, error) {
+	agents, templates, err := s.pins(d)
+	if err != nil {
+		return s.refused(ctx, in, err)
+	}
+	run := domain.RunID("run_" + s.IDs.NewID()).Stream(callOf(ctx).principal.Tenant)
+	return s.do(ctx, in, commands.StartRun{
+		Run: run, Definition: d, Inputs: b.Inputs, Agents: agents, Templates: templates, Priority: b.Priority}, nil)
+}
+
+// pins finds the library versions that a run of a definition will use.
+func (s *server) pins(d domain.Definition) (agents, templates map[string]domain.Ref, err error) {
+	for i, step := range d.Steps {
+		if step.Kind != domain.AgentStep {
+			continue
+		}
+		if _, ok := s.Library.Agent(step.Agent); !ok {
+			return nil, nil, unknownItem(i, "agent", step.Agent)
+		}
+		if _, ok := s.Library.Template(step.Template); !ok {
+			return nil, nil, unknownItem(i, "template", step.Template)
+		}
+	}
+	agents, templates = s.Library.Pins(d)
+	return agents, templates, nil
+}
+
+type runInput struct {
+	Run string `path:"run" maxLength:"80"`
+	At  string `query:"at" maxLength:"40" doc:"As of a position (1234) or an instant (2026-11-23T09:30:00Z)"`
+}
+
+type versioned[T any] struct {
+	ETag string `header:"ETag"`
+	Body T
+}
+
+func (s *server) getRun(ctx context.Context, in *runInput) (*versioned[v1.Run], error) {
+	tenant := callOf(ctx).principal.Tenant
+	var run v1.Run
+	var err error
+	if in.At == "" {
+		run, err = s.Runs.Run(ctx, tenant, in.Run)
+	} else {
+		var at At
+		if at, err = parseAt(in.At); err == nil {
+			run, err = s.Runs.RunAt(ctx, tenant, in.Run, at)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &versioned[v1.Run]{ETag: etag(uint64(run.Version)), Body: run}, nil
+}
+
+type listRunsInput struct {
+	PageQuery
+	State    []string  `query:"state" enum:"running,completed,failed,cancelled" doc:"Any of these states"`
+	Workflow string    `query:"workflow" maxLength:"128" doc:"Of this workflow"`
+	Since    time.Time `query:"since" doc:"Started at or after this instant"`
+	Sort     string    `query:"sort" enum:"started,-started" default:"-started" doc:"Order; - is descending"`
+}
+
+func (s *server) listRuns(ctx context.Context, in *listRunsInput) (*body[v1.RunList], error) {
+	f := RunFilter{States: in.State, Workflow: in.Workflow, Since: in.Since, OldestTop: in.Sort == "started"}
+	p, err := s.page(in.PageQuery, "runs", f)
+	if err != nil {
+		return nil, err
+	}
+	items, next, err := s.Runs.Runs(ctx, callOf(ctx).principal.Tenant, f, p)
+	if err != nil {
+		return nil, err
+	}
+	return answer(v1.RunList{Items: list(items), Next: s.cursor("runs", f, next)}), nil
+}
+
+type runEventsInput struct {
+	Run   string `path:"run" maxLength:"80"`
+	After string `query:"after" pattern:"^[0-9]{1,19}$" doc:"Sequence to read on from"`
+	Limit int    `query:"limit" minimum:"1" maximum:"200" default:"50" doc:"Events of a page"`
+}
+
+func (s *server) listRunEvents(ctx context.Context, in *runEventsInput) (*body[v1.EventList], error) {
+	stream, err := s.runStream(ctx, in.Run)
+	if err != nil {
+		return nil, err
+	}
+	after := resumeAt(0, in.After)
+	records, err := s.Hub.ReadStream(ctx, stream, domain.Sequence(after), in.Limit)
+	if err != nil {
+		return nil, err
+	}
+	if len(records) == 0 { // behind the end, or no such run
+		if first, err := s.Hub.ReadStream(ctx, stream, 0, 1); err != nil || len(first) == 0 {
+			return nil, orNotFound(err)
+		}
+	}
+	page := v1.EventList{Items: eventsOf(records), Next: after, More: len(records) == in.Limit}
+	if n := len(records); n > 0 {
+		page.Next = v1.Ordinal(records[n-1].Sequence)
+	}
+	return answer(page), nil
+}
+
+type cancelRunInput struct {
+	CommandHeaders
+	Run  string `path:"run" maxLength:"80"`
+	Body *v1.CancelRun
+}
+
+func (s *server) cancelRun(ctx context.Context, in *cancelRunInput) (*body[v1.Receipt], error) {
+	stream, err := s.runStream(ctx, in.Run)
+	if err != nil {
+		return nil, err
+	}
+	c := commands.CancelRun{Run: stream}
+	if in.Body != nil {
+		c.Reason = in.Body.Reason
+	}
+	r, err := s.do(ctx, in.CommandHeaders, c, nil)
+	if err != nil {
+		return nil, err
+	}
+	return answer(r.Receipt), nil
+}
+
+// runStream is the stream of a run of the caller's tenant. An id that cannot be
+// one is not found, like any other that is not there.
+func (s *server) runStream(ctx context.Context, run string) (domain.StreamID, error) {
+	stream := domain.RunID(run).Stream(callOf(ctx).principal.Tenant)
+	if !stream.Valid() || stream.Kind() != "run" {
+		return "", errNotFound
+	}
+	return stream, nil
+}
+
+func orNotFound(err error) error {
+	if err != nil {
+		return err
+	}
+	return errNotFound
+}
+
+// list makes a missing list an empty one: lists are never null.
+func list[T any](items []T) []T {
+	if items == nil {
+		return []T{}
+	}
+	return items
+}
+
+func eventsOf(records []events.Record) []v1.Event {
+	out := make([]v1.Event, len(records))
+	for i, r := range records {
+		out[i] = eventOf(r)
+	}
+	return out
+}
+
+func eventOf(r events.Record) v1.Event {
+	e := v1.Event{
+		ID: string(r.ID()), Type: r.Type, DataSchema: r.DataSchema(), Stream: string(r.Stream),
+		Sequence: v1.Ordinal(r.Sequence), Position: v1.Ordinal(r.Position), Time: r.Time, Recorded: r.Recorded,
+		Correlation: r.Correlation, Causation: r.Causation, Command: string(r.Command), Hash: r.Hash.String(), Data: r.Data,
+	}
+	if r.Actor != "" {
+		e.Actor = []byte(r.Actor)
+	}
+	return e
+}

@@ -1,0 +1,94 @@
+package handlers
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/hishamos/hishamos/commands"
+	"github.com/hishamos/hishamos/domain"
+	"github.com/hishamos/hishamos/events"
+	"github.com/hishamos/hishamos/internal/lease"
+	"github.com/hishamos/hishamos/internal/reaction"
+	"github.com/hishamos/hishamos/internal/timer"
+)
+
+// Ports are what reactions reach the outside through.
+type Ports struct {
+	Dispatcher commands.Dispatcher
+	Board      *lease.Board
+	Timers     *timer.Wheel
+	// RunIntents returns what a run waits for, at or after a version.
+	RunIntents func(ctx context.Context, run domain.StreamID, atLeast domain.Sequence) (domain.Intents, error)
+	// OpenRuns lists runs that have not ended, in order, after one.
+	OpenRuns func(ctx context.Context, after domain.StreamID, limit int) ([]domain.StreamID, error)
+}
+
+// advanceRun is the reactive half of a workflow run's saga: it offers due work
+// and sets timers. It compares what the run waits for with what is offered, so
+// it does not matter how often or how late it is called.
+func advanceRun(p Ports) reaction.Reaction {
+	return reaction.Reaction{
+		Name: "advance_run",
+		Types: []string{
+			events.RunStarted{}.EventType(), events.StepScheduled{}.EventType(), events.StepCompleted{}.EventType(),
+			events.StepFailed{}.EventType(), events.StepLapsed{}.EventType(), events.StepSkipped{}.EventType(),
+			events.RunCompleted{}.EventType(), events.RunFailed{}.EventType(), events.RunCancelled{}.EventType(),
+		},
+		Handle: func(ctx context.Context, e events.Recorded[events.Event]) error {
+			if e.Index != e.Count-1 {
+				return nil // the last event of the append speaks for all of it
+			}
+			return p.syncRun(ctx, e.Stream, e.Sequence)
+		},
+		Recover: p.recoverRuns,
+		Forget: func(owned func(domain.StreamID) bool) {
+			p.Board.Forget(owned)
+			p.Timers.Forget(owned)
+		},
+	}
+}
+
+func (p Ports) syncRun(ctx context.Context, run domain.StreamID, atLeast domain.Sequence) error {
+	intents, err := p.RunIntents(ctx, run, atLeast)
+	if err != nil {
+		return fmt.Errorf("advance %s: %w", run, err)
+	}
+	p.Board.Reconcile(run, intents.Work)
+	p.Timers.Reconcile(run, intents.Timers)
+	return nil
+}
+
+// recoverPage is how many open runs are looked up at once.
+const recoverPage = 500
+
+// recoverRuns offers again what the runs of new partitions wait for.
+func (p Ports) recoverRuns(ctx context.Context, owned func(domain.StreamID) bool) error {
+	for after := domain.StreamID(""); ; {
+		page, err := p.OpenRuns(ctx, after, recoverPage)
+		if err != nil {
+			return fmt.Errorf("recover runs: %w", err)
+		}
+		for _, run := range page {
+			after = run
+			if !owned(run) {
+				continue
+			}
+			if err := p.syncRun(ctx, run, 0); err != nil {
+				return err
+			}
+		}
+		if len(page) < recoverPage {
+			return nil
+		}
+	}
+}
+
+// FireTimer delivers a due time to its run.
+func (p Ports) FireTimer(ctx context.Context, t domain.Timer) error {
+	_, err := p.Dispatcher.Do(ctx, commands.Request{
+		ID:        domain.DerivedCommandID("fire_timer", domain.EventID(string(t.Stream)+"/"+t.ID)),
+		Principal: domain.SystemPrincipal(t.Stream.Tenant(), "timer"),
+		Command:   commands.FireTimer{Run: t.Stream, Timer: t.ID},
+	})
+	return err
+}

@@ -1,0 +1,20 @@
+package liblint_test
+
+import (
+	"testing"
+
+	"github.com/hishamos/hishamos/domain/expr"
+	"github.com/hishamos/hishamos/internal/liblint"
+	"github.com/hishamos/hishamos/library"
+)
+
+func TestTheBuiltinLibraryKeepsToAllRules(t *testing.T) {
+	t.Parallel()
+	lib, err := library.Builtin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range liblint.Check(lib, expr.Check) {
+		t.Error(f)
+	}
+}

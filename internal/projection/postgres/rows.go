@@ -1,0 +1,188 @@
+package postgres
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/hishamos/hishamos/domain"
+	"github.com/hishamos/hishamos/internal/projection"
+)
+
+// Rows travel as one array of the table's own row type, in Postgres's binary
+// form. One array per column, unnested side by side, took twice the time.
+
+// shape is the row type of a table as the database has it.
+type shape struct {
+	row, array uint32 // type OIDs
+	columns    []shapeColumn
+}
+
+type shapeColumn struct {
+	oid    uint32
+	column int // of the schema, or one of those below
+}
+
+// The columns that belong to the runner.
+const (
+	buildColumn = -1 - iota
+	fromColumn
+	toColumn
+)
+
+const shapeSQL = `
+select t.oid, t.typarray, a.attname, a.atttypid
+from pg_attribute a join pg_type t on t.typrelid = a.attrelid
+where a.attrelid = to_regclass($1) and a.attnum > 0 and not a.attisdropped order by a.attnum`
+
+// shapes are read once per table.
+type shapes struct {
+	mu    sync.Mutex
+	known map[string]*shape
+}
+
+func (s *shapes) of(ctx context.Context, pool *pgxpool.Pool, t *projection.Schema, past bool) (*shape, error) {
+	name := t.Name
+	if past {
+		name += "_history"
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if sh := s.known[name]; sh != nil {
+		return sh, nil
+	}
+	sh, err := readShape(ctx, pool, name, t, past)
+	if err != nil {
+		return nil, fmt.Errorf("read the columns of %s: %w", name, err)
+	}
+	s.known[name] = sh
+	return sh, nil
+}
+
+func readShape(ctx context.Context, pool *pgxpool.Pool, name string, t *projection.Schema, past bool) (*shape, error) {
+	rows, err := pool.Query(ctx, shapeSQL, name)
+	if err != nil {
+		return nil, err
+	}
+	places := map[string]int{"build": buildColumn}
+	if t.History {
+		places["valid_from"] = fromColumn
+	}
+	if past {
+		places["valid_to"] = toColumn
+	}
+	for i, c := range t.Columns {
+		if !past || !c.Live {
+			places[c.Name] = i
+		}
+	}
+	sh := &shape{}
+	var column string
+	var oid uint32
+	_, err = pgx.ForEachRow(rows, []any{&sh.row, &sh.array, &column, &oid}, func() error {
+		place, ok := places[column]
+		if !ok {
+			return fmt.Errorf("column %s is not in the row type", column)
+		}
+		delete(places, column)
+		sh.columns = append(sh.columns, shapeColumn{oid, place})
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	for missing := range places {
+		return nil, fmt.Errorf("there is no column %s", missing)
+	}
+	return sh, nil
+}
+
+// know lets a connection send arrays of the row type as they are.
+func (s *shape) know(conn *pgx.Conn) {
+	if _, ok := conn.TypeMap().TypeForOID(s.array); !ok {
+		conn.TypeMap().RegisterType(&pgtype.Type{Name: fmt.Sprintf("hishamos_rows_%d", s.array), OID: s.array, Codec: pgtype.ByteaCodec{}})
+	}
+}
+
+// rowAt is a row with what the runner knows of it.
+type rowAt func(i int) (row any, from, to domain.Position)
+
+// encode writes n rows as one array.
+func (s *shape) encode(t *projection.Schema, build, n int, at rowAt) ([]byte, error) {
+	u32 := binary.BigEndian.AppendUint32
+	buf := make([]byte, 0, 512*n)
+	buf = u32(u32(u32(u32(u32(buf, 1), 0), s.row), uint32(n)), 1) // dimensions, nulls, type, length, lower bound
+	for i := range n {
+		row, from, to := at(i)
+		start := len(buf)
+		buf = u32(u32(buf, 0), uint32(len(s.columns)))
+		for _, c := range s.columns {
+			buf = u32(buf, c.oid)
+			var v any
+			switch c.column {
+			case buildColumn:
+				v = int64(build)
+			case fromColumn:
+				v = int64(from)
+			case toColumn:
+				v = int64(to)
+			default:
+				v = t.Value(row, c.column)
+			}
+			var err error
+			if buf, err = appendField(buf, c.oid, v); err != nil {
+				return nil, fmt.Errorf("write a row of %s: %w: %w", t.Name, projection.ErrData, err)
+			}
+		}
+		binary.BigEndian.PutUint32(buf[start:], uint32(len(buf)-start-4))
+	}
+	return buf, nil
+}
+
+// epoch is the zero of Postgres's dates and instants.
+var epoch = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
+
+var errRange = errors.New("the number does not fit the column")
+
+// appendField writes one value with its length.
+func appendField(buf []byte, oid uint32, v any) ([]byte, error) {
+	u32, u64 := binary.BigEndian.AppendUint32, binary.BigEndian.AppendUint64
+	switch v := v.(type) {
+	case nil:
+		return u32(buf, math.MaxUint32), nil // length -1: NULL
+	case string:
+		if oid == pgtype.DateOID {
+			day, err := time.Parse(time.DateOnly, v)
+			if err != nil {
+				return nil, err
+			}
+			return u32(u32(buf, 4), uint32(int32(day.Sub(epoch)/(24*time.Hour)))), nil
+		}
+		return append(u32(buf, uint32(len(v))), v...), nil
+	case int64:
+		if oid == pgtype.Int8OID {
+			return u64(u32(buf, 8), uint64(v)), nil
+		}
+		if v != int64(int32(v)) {
+			return nil, errRange
+		}
+		return u32(u32(buf, 4), uint32(int32(v))), nil
+	case float64:
+		return u64(u32(buf, 8), math.Float64bits(v)), nil
+	case bool:
+		if v {
+			return append(u32(buf, 1), 1), nil
+		}
+		return append(u32(buf, 1), 0), nil
+	default:
+		return u64(u32(buf, 8), uint64(v.(time.Time).UnixMicro()-epoch.UnixMicro())), nil
+	}
+}

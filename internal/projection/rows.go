@@ -1,0 +1,154 @@
+package projection
+
+import (
+	"fmt"
+
+	"github.com/hishamos/hishamos/domain"
+	"github.com/hishamos/hishamos/events"
+)
+
+// slot is the place of a row: which table, which key.
+type slot struct {
+	table *Schema
+	key   string
+}
+
+// entry is a row in memory. A nil row is known to be absent.
+type entry struct {
+	row   any             // *R
+	from  domain.Position // since when it holds; tables with history only
+	owner domain.StreamID // the stream that makes it; empty: not known yet
+	dirty bool
+	past  []Past // versions superseded since the row was loaded
+}
+
+// Rows is what a handler sees: the rows of its projection, as far as the events
+// of one stream have led. It is used by one goroutine.
+type Rows struct {
+	cache   *cache
+	stream  domain.StreamID
+	at      domain.Position // where the append of the current event ends
+	changed map[slot]*entry
+	sums    map[slot]any
+	missing map[slot]any // rows that must be loaded, by an example with their key
+	failure error
+}
+
+// Fail says that the event cannot be applied: its stream is parked. A handler
+// may fail for want of a row that is only not loaded yet; that does not count.
+func (w *Rows) Fail(err error) {
+	if w.failure == nil {
+		w.failure = err
+	}
+}
+
+func newRows(c *cache, stream domain.StreamID) *Rows {
+	return &Rows{cache: c, stream: stream, changed: make(map[slot]*entry, 8)}
+}
+
+// enter moves to an event. What one append wrote becomes true at once, so all
+// its changes hold from its last position.
+func (w *Rows) enter(e events.Envelope) {
+	w.at = e.Position + domain.Position(max(0, e.Count-1-e.Index))
+}
+
+func (w *Rows) miss(s slot, row any) {
+	if w.missing == nil {
+		w.missing = make(map[slot]any, 4)
+	}
+	w.missing[s] = row
+}
+
+// get returns the entry of a key, or nil when it is absent or not loaded.
+func (w *Rows) get(t *Schema, k any) *entry {
+	s := slot{t, t.Key(k)}
+	if e, ok := w.changed[s]; ok {
+		return e
+	}
+	e, ok := w.cache.get(s)
+	if !ok {
+		w.miss(s, k)
+		return nil
+	}
+	w.own(s, e)
+	return e
+}
+
+// own checks that a row is made from one stream only.
+func (w *Rows) own(s slot, e *entry) {
+	if e.owner != "" && e.owner != w.stream {
+		panic(fmt.Sprintf("row %q of %s is made from two streams, %s and %s: use a counter", s.key, s.table.Name, e.owner, w.stream))
+	}
+}
+
+func (w *Rows) put(t *Schema, row any, fresh bool) {
+	s := slot{t, t.Key(row)}
+	e, ok := w.changed[s]
+	if !ok {
+		var base *entry
+		if !fresh {
+			if base, ok = w.cache.get(s); !ok {
+				// A row that is replaced unseen is only safe without history.
+				if t.History {
+					w.miss(s, row)
+				}
+				base = nil
+			}
+		}
+		e = &entry{owner: w.stream}
+		if base != nil {
+			w.own(s, base)
+			e.row, e.from, e.past = base.row, base.from, base.past
+		}
+		w.changed[s] = e
+	}
+	if t.History && e.row != nil && e.from != w.at {
+		// A full slice expression: the cached entry keeps its own versions.
+		e.past = append(e.past[:len(e.past):len(e.past)], Past{Row: e.row, From: e.from, To: w.at})
+	}
+	e.row, e.from, e.dirty = row, w.at, true
+}
+
+func (w *Rows) add(t *Schema, delta any) {
+	s := slot{t, t.Key(delta)}
+	if w.sums == nil {
+		w.sums = make(map[slot]any, 2)
+	}
+	if sum, ok := w.sums[s]; ok {
+		t.add(sum, delta)
+		return
+	}
+	w.sums[s] = delta
+}
+
+// cache keeps rows that were loaded or written, in two generations: when the
+// young one is full it becomes the old one, and what is not asked for again
+// goes. Only the owner of a partition writes its rows, so they stay true.
+type cache struct {
+	limit      int
+	young, old map[slot]*entry
+}
+
+func newCache(limit int) *cache {
+	return &cache{limit: limit, young: make(map[slot]*entry)}
+}
+
+func (c *cache) get(s slot) (*entry, bool) {
+	if e, ok := c.young[s]; ok {
+		return e, true
+	}
+	e, ok := c.old[s]
+	if ok {
+		c.put(s, e)
+	}
+	return e, ok
+}
+
+func (c *cache) put(s slot, e *entry) { c.young[s] = e }
+
+// age is called between batches, so that no row goes while a batch needs it.
+func (c *cache) age() {
+	if len(c.young) > c.limit {
+		c.old, c.young = c.young, make(map[slot]*entry, c.limit)
+	}
+}

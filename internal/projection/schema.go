@@ -1,0 +1,279 @@
+package projection
+
+import (
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Kind is how a column is held in Go and in a store.
+type Kind int
+
+// The kinds of column, with the Go types that lead to them.
+const (
+	Text  Kind = iota // strings; never NULL
+	Int               // integers, signed or not; never NULL
+	Float             // float64; never NULL
+	Bool              // bool; never NULL
+	Time              // time.Time, never NULL, or *time.Time
+	JSON              // json.RawMessage, slices, maps, structs; nil is NULL
+)
+
+// Column is one column of a table.
+type Column struct {
+	Name string
+	Kind Kind
+	Key  bool
+	// Live columns are left out of the history: content that is written once.
+	Live bool
+	// Date columns are text in Go and a date in the database.
+	Date  bool
+	field int
+	raw   bool // a json.RawMessage, kept as it is
+	ptr   bool // a *time.Time
+}
+
+// Schema describes a table to stores. The row type is a flat struct with tags:
+// `db:"name"`, `db:"name,key"`, `db:"name,live"`, `db:"day,key,date"`.
+type Schema struct {
+	Name    string // the physical table; its history is <name>_history
+	History bool   // superseded rows are kept, with the positions between which they held
+	Counter bool   // rows are only added to
+	Columns []Column
+	Keys    []int // indexes of the key columns
+	row     reflect.Type
+}
+
+var (
+	timeType = reflect.TypeFor[time.Time]()
+	timePtr  = reflect.TypeFor[*time.Time]()
+	rawType  = reflect.TypeFor[json.RawMessage]()
+)
+
+func newSchema(name string, row reflect.Type) *Schema {
+	s := &Schema{Name: name, row: row}
+	for i := range row.NumField() {
+		f := row.Field(i)
+		tag, ok := f.Tag.Lookup("db")
+		if !ok {
+			panic(fmt.Sprintf("table %s: field %s has no db tag", name, f.Name))
+		}
+		parts := strings.Split(tag, ",")
+		c := Column{Name: parts[0], field: i, raw: f.Type == rawType, ptr: f.Type == timePtr}
+		for _, o := range parts[1:] {
+			switch o {
+			case "key":
+				c.Key = true
+				s.Keys = append(s.Keys, len(s.Columns))
+			case "live":
+				c.Live = true
+			case "date":
+				c.Date = true
+			default:
+				panic(fmt.Sprintf("table %s: field %s: unknown option %q", name, f.Name, o))
+			}
+		}
+		c.Kind = kindOf(f.Type)
+		if c.Key && c.Kind != Text && c.Kind != Int {
+			panic(fmt.Sprintf("table %s: key %s must be text or a number", name, f.Name))
+		}
+		s.Columns = append(s.Columns, c)
+	}
+	if len(s.Keys) == 0 {
+		panic(fmt.Sprintf("table %s has no key", name))
+	}
+	return s
+}
+
+func kindOf(t reflect.Type) Kind {
+	switch t.Kind() {
+	case reflect.String:
+		return Text
+	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64,
+		reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
+		return Int
+	case reflect.Float64:
+		return Float
+	case reflect.Bool:
+		return Bool
+	case reflect.Struct, reflect.Slice, reflect.Map, reflect.Pointer:
+		if t == timeType || t == timePtr {
+			return Time
+		}
+		return JSON
+	default:
+		panic(fmt.Sprintf("type %s cannot be a column", t))
+	}
+}
+
+// New returns a pointer to a zero row.
+func (s *Schema) New() any { return reflect.New(s.row).Interface() }
+
+// Key joins the key columns of a row (a pointer) into one string.
+func (s *Schema) Key(row any) string {
+	v := reflect.ValueOf(row).Elem()
+	if len(s.Keys) == 1 && s.Columns[s.Keys[0]].Kind == Text {
+		return v.Field(s.Columns[s.Keys[0]].field).String()
+	}
+	var b strings.Builder
+	for _, k := range s.Keys {
+		if c := s.Columns[k]; c.Kind == Text {
+			b.WriteString(v.Field(c.field).String())
+		} else {
+			b.WriteString(strconv.FormatInt(integer(v.Field(c.field)), 10))
+		}
+		b.WriteByte(0)
+	}
+	return b.String()
+}
+
+func integer(v reflect.Value) int64 {
+	if v.CanInt() {
+		return v.Int()
+	}
+	return int64(v.Uint())
+}
+
+// Value returns a column of a row in its stored form: string, int64, float64,
+// bool, time.Time or the text of the JSON; nil for NULL.
+func (s *Schema) Value(row any, column int) any {
+	c := s.Columns[column]
+	f := reflect.ValueOf(row).Elem().Field(c.field)
+	switch c.Kind {
+	case Text:
+		return f.String()
+	case Int:
+		return integer(f)
+	case Float:
+		return f.Float()
+	case Bool:
+		return f.Bool()
+	case Time:
+		if !c.ptr {
+			return f.Interface().(time.Time)
+		}
+		if t := f.Interface().(*time.Time); t != nil {
+			return *t
+		}
+		return nil
+	default:
+		return jsonText(c, f)
+	}
+}
+
+func jsonText(c Column, f reflect.Value) any {
+	if c.raw {
+		if f.Len() == 0 {
+			return nil
+		}
+		return string(f.Bytes())
+	}
+	if k := f.Kind(); (k == reflect.Slice || k == reflect.Map || k == reflect.Pointer) && f.IsNil() {
+		return nil
+	}
+	b, err := json.Marshal(f.Interface())
+	if err != nil { // rows hold plain data; anything else is a fault of the definition
+		panic(fmt.Sprintf("column %s: %v", c.Name, err))
+	}
+	return string(b)
+}
+
+// Set puts a stored value into a column of a row: the inverse of Value.
+func (s *Schema) Set(row any, column int, value any) error {
+	c := s.Columns[column]
+	f := reflect.ValueOf(row).Elem().Field(c.field)
+	if value == nil {
+		f.SetZero()
+		return nil
+	}
+	switch c.Kind {
+	case Text:
+		f.SetString(value.(string))
+	case Int:
+		if f.CanInt() {
+			f.SetInt(value.(int64))
+		} else {
+			f.SetUint(uint64(value.(int64)))
+		}
+	case Float:
+		f.SetFloat(value.(float64))
+	case Bool:
+		f.SetBool(value.(bool))
+	case Time:
+		t := value.(time.Time).UTC()
+		if c.ptr {
+			f.Set(reflect.ValueOf(&t))
+		} else {
+			f.Set(reflect.ValueOf(t))
+		}
+	case JSON:
+		if c.raw {
+			f.SetBytes([]byte(value.(string)))
+			return nil
+		}
+		if err := json.Unmarshal([]byte(value.(string)), f.Addr().Interface()); err != nil {
+			return fmt.Errorf("read column %s of %s: %w", c.Name, s.Name, err)
+		}
+	}
+	return nil
+}
+
+// settle gives a row the precision and the characters a database keeps, so that
+// a row read back is the row that was put.
+func (s *Schema) settle(row any) {
+	v := reflect.ValueOf(row).Elem()
+	for _, c := range s.Columns {
+		switch c.Kind {
+		case Time:
+			settleTime(c, v.Field(c.field))
+		case Text:
+			f := v.Field(c.field)
+			if t := f.String(); strings.IndexByte(t, 0) >= 0 {
+				f.SetString(strings.ReplaceAll(t, "\x00", "\uFFFD"))
+			}
+		}
+	}
+}
+
+func settleTime(c Column, f reflect.Value) {
+	if !c.ptr {
+		t := f.Interface().(time.Time)
+		if u := t.UTC().Truncate(time.Microsecond); u != t {
+			f.Set(reflect.ValueOf(u))
+		}
+		return
+	}
+	if p := f.Interface().(*time.Time); p != nil {
+		if u := p.UTC().Truncate(time.Microsecond); u != *p {
+			f.Set(reflect.ValueOf(&u)) // the event's own instant stays as it is
+		}
+	}
+}
+
+// add adds the numbers of delta to those of sum; keys stay.
+func (s *Schema) add(sum, delta any) {
+	a, b := reflect.ValueOf(sum).Elem(), reflect.ValueOf(delta).Elem()
+	for _, c := range s.Columns {
+		if c.Key {
+			continue
+		}
+		f, d := a.Field(c.field), b.Field(c.field)
+		switch {
+		case f.CanInt():
+			f.SetInt(f.Int() + d.Int())
+		default:
+			f.SetUint(f.Uint() + d.Uint())
+		}
+	}
+}
+
+// Add returns a + b as a fresh row of a counter, for stores.
+func (s *Schema) Add(a, b any) any {
+	sum := reflect.New(s.row)
+	sum.Elem().Set(reflect.ValueOf(a).Elem())
+	s.add(sum.Interface(), b)
+	return sum.Interface()
+}

@@ -1,0 +1,324 @@
+package reaction_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/hishamos/hishamos/domain"
+	"github.com/hishamos/hishamos/events"
+	"github.com/hishamos/hishamos/internal/eventstore"
+	"github.com/hishamos/hishamos/internal/eventstore/memory"
+	memlog "github.com/hishamos/hishamos/internal/log/memory"
+	"github.com/hishamos/hishamos/internal/reaction"
+	"github.com/hishamos/hishamos/internal/relay"
+)
+
+const partitions = 2
+
+// bench is a log with a relay, and everything a runner needs.
+type bench struct {
+	t       *testing.T
+	store   *memory.Store
+	log     *memlog.Log
+	relay   *relay.Relay
+	resumes *reaction.MemoryResumes
+	locks   *locks
+	graves  *graves
+	n       int
+}
+
+func newBench(t *testing.T) *bench {
+	t.Helper()
+	b := &bench{t: t, store: memory.New(memory.Options{}), log: memlog.New(), resumes: &reaction.MemoryResumes{}, locks: newLocks(), graves: &graves{came: make(chan *message.Message, 10)}}
+	b.relay = relay.New(b.store, b.log, relay.Options{Partitions: partitions, Epoch: 1, Logger: slog.New(slog.DiscardHandler)})
+	return b
+}
+
+// append writes a rotation of each of k tokens and publishes it.
+func (b *bench) append(k int) {
+	b.t.Helper()
+	for i := range k {
+		b.n++
+		_, err := b.store.Append(b.t.Context(), eventstore.Append{
+			Command: domain.CommandID(fmt.Sprint(b.n)), Tenant: domain.DefaultTenant, Actor: "[]",
+			Writes: []eventstore.Write{{Stream: token(i), Expected: eventstore.Any,
+				Events: []eventstore.Proposed{{Type: "token.rotated", Version: 1, Time: time.Unix(1, 0), Data: []byte(`{"secret_hash":"x"}`)}}}},
+		})
+		if err != nil {
+			b.t.Fatal(err)
+		}
+	}
+	for {
+		n, err := b.relay.Step(b.t.Context())
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		if n == 0 {
+			return
+		}
+	}
+}
+
+func token(i int) domain.StreamID {
+	return domain.NamedStreamID(domain.DefaultTenant, "token", fmt.Sprint(i))
+}
+
+// run starts a runner that is stopped, and waited for, at the end of the test.
+func (b *bench) run(from domain.Position, fresh bool, r reaction.Reaction) (stop func()) {
+	b.t.Helper()
+	ctx, cancel := context.WithCancel(b.t.Context())
+	runner, err := reaction.NewRunner(ctx, reaction.Options{
+		Log: b.log, Store: b.store, Lock: b.locks.session, Resumes: b.resumes, Partitions: partitions, Epoch: func() int { return 1 },
+		Logger: slog.New(slog.DiscardHandler), DeadLetters: b.graves,
+		Deployed: func(context.Context, string) (domain.Position, bool, error) { return from, fresh, nil },
+		Retry:    10 * time.Millisecond, Reassign: 10 * time.Millisecond, Save: 10 * time.Millisecond,
+	}, r)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- runner.Run(ctx) }()
+	var once sync.Once
+	stop = func() {
+		once.Do(func() {
+			cancel()
+			if err := <-done; err != nil {
+				b.t.Errorf("run: %v", err)
+			}
+		})
+	}
+	b.t.Cleanup(stop)
+	return stop
+}
+
+// collect is a reaction that hands over what it handles.
+func collect(came chan events.Recorded[events.Event], fail func(events.Recorded[events.Event]) error) reaction.Reaction {
+	return reaction.Reaction{Name: "collect", Types: []string{"token.rotated"}, Handle: func(ctx context.Context, e events.Recorded[events.Event]) error {
+		if fail != nil {
+			if err := fail(e); err != nil {
+				return err
+			}
+		}
+		select {
+		case came <- e:
+		case <-ctx.Done():
+		}
+		return nil
+	}}
+}
+
+func TestARunnerHandlesWhatComesAndGoesOnWhereItStopped(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	came := make(chan events.Recorded[events.Event])
+	stop := b.run(0, true, collect(came, nil))
+	b.append(6)
+	for range 6 {
+		<-came
+	}
+	stop()
+	b.append(3)
+	b.run(0, false, collect(came, nil))
+	for range 3 {
+		if e := <-came; e.Position <= 6 {
+			t.Errorf("position %d was handled again after a clean stop", e.Position)
+		}
+	}
+}
+
+func TestANewReactionSeesNothingOfTheHistoryBeforeIt(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.append(10_000)
+	head, err := b.store.Head(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	came := make(chan events.Recorded[events.Event])
+	b.run(head.Position, true, collect(came, nil))
+	b.append(1)
+	if e := <-came; e.Position != head.Position+1 {
+		t.Errorf("the first event handled is at %d, want %d", e.Position, head.Position+1)
+	}
+}
+
+func TestLostResumePointsLeadToTheHeadAndToRecovery(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.append(50)
+	came, recovered := make(chan events.Recorded[events.Event]), make(chan bool, 10)
+	r := collect(came, nil)
+	r.Recover = func(_ context.Context, owned func(domain.StreamID) bool) error {
+		recovered <- owned(token(0)) || owned(token(1)) || owned(token(2))
+		return nil
+	}
+	b.run(0, false, r) // deployed at 0 long ago, no resume point is left
+	if !<-recovered {
+		t.Error("recovery was not asked for the partitions that were taken")
+	}
+	b.append(1)
+	if e := <-came; e.Position != 51 {
+		t.Errorf("the first event handled is at %d, want 51: history was reacted to again", e.Position)
+	}
+}
+
+func TestAPassingFailureIsTriedUntilItPassesAndADefiniteOneIsBuried(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	var mu sync.Mutex
+	tries := 0
+	came := make(chan events.Recorded[events.Event])
+	b.run(0, true, collect(came, func(e events.Recorded[events.Event]) error {
+		mu.Lock()
+		defer mu.Unlock()
+		switch e.Stream {
+		case token(0):
+			if tries++; tries < 10 { // more often than it is tried at once
+				return &domain.Error{Kind: domain.Unavailable, Code: "x", Message: "down"}
+			}
+		case token(1):
+			return errors.New("cannot ever work")
+		}
+		return nil
+	}))
+	b.append(3)
+	handled := map[domain.StreamID]bool{}
+	for range 2 {
+		handled[(<-came).Stream] = true
+	}
+	if !handled[token(0)] || !handled[token(2)] {
+		t.Errorf("handled %v, want the passing failure and the one behind", handled)
+	}
+	dead := <-b.graves.came
+	if dead.Metadata.Get("ce_stream") != string(token(1)) || dead.Metadata.Get("cause") == "" {
+		t.Errorf("buried %v", dead.Metadata)
+	}
+}
+
+func TestWhenTheLocksAreLostThePartitionsAreTakenAnew(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	came, took := make(chan events.Recorded[events.Event]), make(chan struct{}, 10)
+	r := collect(came, nil)
+	r.Recover = func(context.Context, func(domain.StreamID) bool) error { took <- struct{}{}; return nil }
+	b.run(0, true, r)
+	<-took
+	b.append(1)
+	<-came
+	b.locks.lose()
+	<-took
+	b.append(1)
+	for e := <-came; e.Position != 2; e = <-came { // the first may come again: at least once
+	}
+}
+
+func TestTwoRunnersShareThePartitionsAndNoEventGoesToBoth(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	came := make(chan events.Recorded[events.Event])
+	stop := b.run(0, true, collect(came, nil))
+	b.run(0, false, collect(came, nil))
+	b.append(20)
+	seen := map[domain.Position]int{}
+	for range 20 {
+		seen[(<-came).Position]++
+	}
+	stop() // the other takes over
+	b.append(5)
+	for len(seen) < 25 {
+		seen[(<-came).Position]++
+	}
+	for p, n := range seen {
+		if n != 1 {
+			t.Errorf("position %d was handled %d times", p, n)
+		}
+	}
+}
+
+// locks are session locks in memory.
+type locks struct {
+	mu       sync.Mutex
+	held     map[string]*session
+	sessions map[*session]bool
+}
+
+func newLocks() *locks {
+	return &locks{held: map[string]*session{}, sessions: map[*session]bool{}}
+}
+
+type session struct {
+	l    *locks
+	lost chan struct{}
+	once sync.Once
+}
+
+func (l *locks) session(context.Context) (reaction.Session, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := &session{l: l, lost: make(chan struct{})}
+	l.sessions[s] = true
+	return s, nil
+}
+
+// lose ends every session, as a broken connection does.
+func (l *locks) lose() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for s := range l.sessions {
+		s.end()
+	}
+}
+
+func (s *session) end() {
+	s.once.Do(func() {
+		for name, holder := range s.l.held {
+			if holder == s {
+				delete(s.l.held, name)
+			}
+		}
+		delete(s.l.sessions, s)
+		close(s.lost)
+	})
+}
+
+func (s *session) Try(_ context.Context, name string) (bool, error) {
+	s.l.mu.Lock()
+	defer s.l.mu.Unlock()
+	if !s.l.sessions[s] {
+		return false, errors.New("session lost")
+	}
+	if _, taken := s.l.held[name]; taken {
+		return false, nil
+	}
+	s.l.held[name] = s
+	return true, nil
+}
+
+func (s *session) Lost() <-chan struct{} { return s.lost }
+
+func (s *session) Close(context.Context) error {
+	s.l.mu.Lock()
+	defer s.l.mu.Unlock()
+	s.end()
+	return nil
+}
+
+// graves keeps dead letters.
+type graves struct{ came chan *message.Message }
+
+func (g *graves) Publish(_ string, ms ...*message.Message) error {
+	for _, m := range ms {
+		g.came <- m
+	}
+	return nil
+}
+
+func (g *graves) Close() error { return nil }
+

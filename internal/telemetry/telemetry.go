@@ -1,0 +1,91 @@
+// Package telemetry says how the program is watched: the one list of log
+// attributes, and the one list of metrics.
+//
+// It must not know what is logged or counted for. It imports domain, events and
+// the Prometheus client.
+//
+// Start reading at the attribute names below; metrics.go holds the metrics.
+package telemetry
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"slices"
+)
+
+// The attributes of log lines. Nothing else names one, so that a query written
+// for one part works for all. No value may be personal or content: ids only.
+const (
+	Service   = "service"    // which role of the program
+	Request   = "request_id" // one HTTP request
+	User      = "user"       // id of the actor who asks
+	Tenant    = "tenant"
+	Stream    = "stream"
+	Position  = "position"
+	Command   = "command" // command id
+	Handler   = "handler" // reaction or projection
+	Run       = "run"
+	Partition = "partition"
+	Method    = "method"
+	Route     = "route"
+	Status    = "status"
+	Bytes     = "bytes"
+	Duration  = "duration_ms"
+	Remote    = "remote"
+	Error     = "error"
+)
+
+// NewLogger logs one JSON object per line: time, level, service, message, and
+// whatever With put into the context, such as the request id and the user.
+func NewLogger(w io.Writer, service string, level slog.Leveler) *slog.Logger {
+	h := slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level, ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
+		if len(groups) == 0 && a.Key == slog.MessageKey {
+			a.Key = "message"
+		}
+		return a
+	}})
+	return slog.New(contextHandler{h}).With(Service, service)
+}
+
+type contextKey struct{}
+
+// With returns a context whose log lines carry further attributes.
+func With(ctx context.Context, attrs ...slog.Attr) context.Context {
+	return context.WithValue(ctx, contextKey{}, append(slices.Clone(attrsOf(ctx)), attrs...))
+}
+
+// Value returns the text of an attribute that With put into the context.
+func Value(ctx context.Context, name string) string {
+	attrs := attrsOf(ctx)
+	for i := len(attrs) - 1; i >= 0; i-- {
+		if attrs[i].Key == name {
+			return attrs[i].Value.String()
+		}
+	}
+	return ""
+}
+
+func attrsOf(ctx context.Context) []slog.Attr {
+	attrs, _ := ctx.Value(contextKey{}).([]slog.Attr)
+	return attrs
+}
+
+// contextHandler adds the context's attributes to every line.
+type contextHandler struct{ slog.Handler }
+
+func (h contextHandler) Handle(ctx context.Context, r slog.Record) error {
+	if attrs := attrsOf(ctx); len(attrs) > 0 {
+		r = r.Clone()
+		r.AddAttrs(attrs...)
+	}
+	return h.Handler.Handle(ctx, r)
+}
+
+func (h contextHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return contextHandler{h.Handler.WithAttrs(attrs)}
+}
+
+func (h contextHandler) WithGroup(name string) slog.Handler {
+	return contextHandler{h.Handler.WithGroup(name)}
+}

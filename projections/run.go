@@ -1,0 +1,310 @@
+package projections
+
+import (
+	"encoding/json"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/hishamos/hishamos/domain"
+	"github.com/hishamos/hishamos/events"
+	"github.com/hishamos/hishamos/internal/projection"
+)
+
+// The states of a run.
+const (
+	Running   = "running"
+	Completed = "completed"
+	Failed    = "failed"
+	Cancelled = "cancelled"
+)
+
+// The further states of a step.
+const (
+	Waiting   = "waiting"
+	Scheduled = "scheduled"
+	Retrying  = "retrying"
+	Skipped   = "skipped"
+)
+
+// Run is one execution of a workflow as lists show it. What its first event
+// fixes and what is written once is marked live: the history does without.
+type Run struct {
+	Tenant           domain.Tenant              `db:"tenant,key"`
+	Run              domain.RunID               `db:"run,key"`
+	Workflow         string                     `db:"workflow,live"`
+	WorkflowVersion  int                        `db:"workflow_version,live"`
+	Title            string                     `db:"title,live"`
+	State            string                     `db:"state"`
+	Priority         int                        `db:"priority,live"`
+	StepsDone        int                        `db:"steps_done"`
+	StepsTotal       int                        `db:"steps_total"`
+	CurrentSteps     []domain.StepPath          `db:"current_steps"`
+	Paths            []domain.StepPath          `db:"paths,live"` // of all its steps, in order
+	StartedBy        string                     `db:"started_by,live"`
+	Reason           string                     `db:"reason"` // of a cancellation
+	ErrorCode        string                     `db:"error_code"`
+	ErrorMessage     string                     `db:"error_message"`
+	ErrorPath        domain.StepPath            `db:"error_path"`
+	Inputs           map[string]json.RawMessage `db:"inputs,live"`
+	Outputs          map[string]json.RawMessage `db:"outputs,live"`
+	TokensInput      int64                      `db:"tokens_input"`
+	TokensCached     int64                      `db:"tokens_cached"`
+	TokensCacheWrite int64                      `db:"tokens_cache_write"`
+	TokensOutput     int64                      `db:"tokens_output"`
+	TokensReasoning  int64                      `db:"tokens_reasoning"`
+	Cost             domain.NanoUSD             `db:"cost"`
+	Simulated        bool                       `db:"simulated"` // some call reached no model
+	Started          time.Time                  `db:"started,live"`
+	Ended            *time.Time                 `db:"ended"`
+	Deadline         *time.Time                 `db:"deadline,live"`
+	Version          domain.Sequence            `db:"version"`  // of the stream
+	Position         domain.Position            `db:"position"` // of its last event
+	Updated          time.Time                  `db:"updated"`
+}
+
+// Step is one step of a run. A step with an agent is also a task; see task.go.
+type Step struct {
+	Tenant           domain.Tenant   `db:"tenant,key"`
+	Run              domain.RunID    `db:"run,key"`
+	Path             domain.StepPath `db:"path,key"`
+	Ordinal          int             `db:"ordinal,live"`
+	Title            string          `db:"title,live"`
+	Kind             domain.StepKind `db:"kind,live"`
+	Agent            string          `db:"agent"`
+	AgentVersion     int             `db:"agent_version"`
+	Template         string          `db:"template"`
+	TemplateVersion  int             `db:"template_version"`
+	Needs            []string        `db:"needs,live"`
+	Condition        string          `db:"condition,live"`
+	Input            map[string]any  `db:"input,live"` // template parameters, as the definition gives them
+	Workflow         string          `db:"workflow,live"`
+	Priority         int             `db:"priority,live"`
+	RequestedBy      string          `db:"requested_by,live"`
+	Created          time.Time       `db:"created,live"`
+	State            string          `db:"state"`
+	Attempts         int             `db:"attempts"`
+	InputHash        string          `db:"input_hash"`
+	Output           json.RawMessage `db:"output,live"`
+	Reason           string          `db:"reason"` // why it was skipped
+	ErrorCode        string          `db:"error_code"`
+	ErrorMessage     string          `db:"error_message"`
+	Provider         string          `db:"provider"`
+	Model            string          `db:"model"`
+	Simulated        bool            `db:"simulated"`
+	TokensInput      int64           `db:"tokens_input"`
+	TokensCached     int64           `db:"tokens_cached"`
+	TokensCacheWrite int64           `db:"tokens_cache_write"`
+	TokensOutput     int64           `db:"tokens_output"`
+	TokensReasoning  int64           `db:"tokens_reasoning"`
+	Cost             domain.NanoUSD  `db:"cost"`
+	Scheduled        *time.Time      `db:"scheduled"` // the last attempt
+	Started          *time.Time      `db:"started"`   // when the worker of the accepted result began
+	Ended            *time.Time      `db:"ended"`
+	RetryAt          *time.Time      `db:"retry_at"`
+	Position         domain.Position `db:"position"`
+	Updated          time.Time       `db:"updated"`
+}
+
+var (
+	runs  = projection.NewHistoryTable[Run]("runs")
+	steps = projection.NewHistoryTable[Step]("steps")
+)
+
+// RunsDefinition fills runs and steps.
+func RunsDefinition() *projection.Definition {
+	return &projection.Definition{
+		Name: "runs", Version: 1,
+		Tables: []*projection.Schema{runs.Schema, steps.Schema},
+		Handlers: []projection.Handler{
+			projection.On(runStarted), projection.On(stepScheduled), projection.On(stepCompleted), projection.On(stepFailed),
+			projection.On(stepLapsed), projection.On(stepSkipped), projection.On(tokensSpent),
+			projection.On(runCompleted), projection.On(runFailed), projection.On(runCancelled),
+		},
+	}
+}
+
+func runKey(e events.Envelope) Run {
+	return Run{Tenant: e.Stream.Tenant(), Run: domain.RunID(e.Stream.Entity())}
+}
+
+// errNoRun parks a stream whose beginning is missing.
+var errNoRun = errors.New("the run has no row: its first event was not applied")
+
+// changeRun reads a run, lets f change it, and writes it with the event's place.
+func changeRun(w *projection.Rows, e events.Envelope, f func(*Run)) Run {
+	r, ok := runs.Get(w, runKey(e))
+	if !ok {
+		w.Fail(errNoRun)
+		return r
+	}
+	f(&r)
+	r.Version, r.Position, r.Updated = e.Sequence, e.Position, e.Time
+	runs.Put(w, r)
+	return r
+}
+
+// changeStep does the same for a step, and keeps what the run says of it.
+func changeStep(w *projection.Rows, e events.Envelope, path domain.StepPath, f func(*Step)) {
+	s, ok := steps.Get(w, Step{Tenant: e.Stream.Tenant(), Run: domain.RunID(e.Stream.Entity()), Path: path})
+	changeRun(w, e, func(r *Run) {
+		if !ok {
+			s = dynamicStep(r, path)
+		}
+		before := s
+		f(&s)
+		s.Position, s.Updated = e.Position, e.Time
+		follow(r, before, s)
+	})
+	if s.Run != "" { // empty only while the run is not loaded
+		steps.Put(w, s)
+	}
+}
+
+// dynamicStep is a step that the definition did not list by its path.
+func dynamicStep(r *Run, path domain.StepPath) Step {
+	s := Step{
+		Tenant: r.Tenant, Run: r.Run, Path: path, Ordinal: len(r.Paths), Kind: domain.AgentStep, State: Waiting,
+		Workflow: r.Workflow, Priority: r.Priority, RequestedBy: r.StartedBy, Created: r.Started,
+	}
+	r.Paths = append(slices.Clip(r.Paths), path)
+	r.StepsTotal++
+	return s
+}
+
+// follow keeps the run's progress and its list of current steps.
+func follow(r *Run, before, after Step) {
+	if !open(after.State) && open(before.State) {
+		r.StepsDone++
+	}
+	due := after.State == Scheduled || after.State == Retrying
+	at := slices.Index(r.CurrentSteps, after.Path)
+	switch {
+	case due && at < 0:
+		r.CurrentSteps = append(slices.Clip(r.CurrentSteps), after.Path)
+	case !due && at >= 0:
+		r.CurrentSteps = slices.Delete(slices.Clone(r.CurrentSteps), at, at+1)
+	}
+}
+
+// open reports whether a step may still change by itself.
+func open(state string) bool { return state == Waiting || state == Scheduled || state == Retrying }
+
+func runStarted(w *projection.Rows, r events.Recorded[events.RunStarted]) {
+	e, d := r.Event, r.Event.Definition
+	row := runKey(r.Envelope)
+	row.Workflow, row.WorkflowVersion, row.Title = e.Workflow.ID, e.Workflow.Version, d.Title
+	row.State, row.Priority, row.StepsTotal = Running, e.Priority, len(d.Steps)
+	row.StartedBy, row.Inputs, row.Started, row.Deadline = actorID(r.Actor), e.Inputs, r.Time, e.Deadline
+	row.CurrentSteps, row.Paths = []domain.StepPath{}, make([]domain.StepPath, len(d.Steps))
+	row.Version, row.Position, row.Updated = r.Sequence, r.Position, r.Time
+	for i, s := range d.Steps {
+		row.Paths[i] = domain.StepPath(s.ID)
+		agent, template := e.Agents[s.Agent], e.Templates[s.Template]
+		steps.Insert(w, Step{
+			Tenant: row.Tenant, Run: row.Run, Path: row.Paths[i], Ordinal: i, Title: s.Title, Kind: s.Kind,
+			Agent: s.Agent, AgentVersion: agent.Version, Template: s.Template, TemplateVersion: template.Version,
+			Needs: s.Needs, Condition: s.When, Input: s.With,
+			Workflow: row.Workflow, Priority: row.Priority, RequestedBy: row.StartedBy, Created: row.Started,
+			State: Waiting, Position: r.Position, Updated: r.Time,
+		})
+	}
+	runs.Insert(w, row)
+}
+
+func stepScheduled(w *projection.Rows, r events.Recorded[events.StepScheduled]) {
+	e := r.Event
+	changeStep(w, r.Envelope, e.Path, func(s *Step) {
+		s.State, s.Attempts, s.InputHash, s.Scheduled, s.RetryAt = Scheduled, e.Attempt, e.InputHash, &r.Time, nil
+		if e.Agent != nil {
+			s.Agent, s.AgentVersion = e.Agent.ID, e.Agent.Version
+		}
+		if e.Template != nil {
+			s.Template, s.TemplateVersion = e.Template.ID, versionOf(e.Template)
+		}
+	})
+}
+
+func stepCompleted(w *projection.Rows, r events.Recorded[events.StepCompleted]) {
+	e := r.Event
+	changeStep(w, r.Envelope, e.Path, func(s *Step) {
+		s.State, s.Output, s.Provider, s.Model, s.Simulated = Completed, e.Output, e.Provider, e.Model, e.Simulated
+		s.Started, s.Ended, s.ErrorCode, s.ErrorMessage = &e.Started, &r.Time, "", ""
+	})
+}
+
+func stepFailed(w *projection.Rows, r events.Recorded[events.StepFailed]) {
+	e := r.Event
+	changeStep(w, r.Envelope, e.Path, func(s *Step) {
+		s.ErrorCode, s.ErrorMessage, s.RetryAt = e.Fault.Code, e.Fault.Message, e.RetryAt
+		if s.State = Retrying; e.RetryAt == nil {
+			s.State, s.Ended = Failed, &r.Time
+		}
+	})
+}
+
+// A lapsed attempt leaves the step due; the next attempt is an event of its own.
+func stepLapsed(w *projection.Rows, r events.Recorded[events.StepLapsed]) {
+	changeStep(w, r.Envelope, r.Event.Path, func(s *Step) {
+		s.ErrorCode, s.ErrorMessage = "step.lapsed", "the worker went away"
+	})
+}
+
+func stepSkipped(w *projection.Rows, r events.Recorded[events.StepSkipped]) {
+	changeStep(w, r.Envelope, r.Event.Path, func(s *Step) {
+		s.State, s.Reason, s.Ended = Skipped, r.Event.Reason, &r.Time
+	})
+}
+
+// Tokens count even when they were spent on an attempt that came too late.
+func tokensSpent(w *projection.Rows, r events.Recorded[events.TokensSpent]) {
+	u := r.Event.Usage
+	changeStep(w, r.Envelope, r.Event.Path, func(s *Step) {
+		s.TokensInput += u.Tokens.Input
+		s.TokensCached += u.Tokens.CachedInput
+		s.TokensCacheWrite += u.Tokens.CacheWrite
+		s.TokensOutput += u.Tokens.Output
+		s.TokensReasoning += u.Tokens.Reasoning
+		s.Cost += u.Amount
+		s.Simulated = s.Simulated || u.Simulated
+	})
+	changeRun(w, r.Envelope, func(run *Run) {
+		run.TokensInput += u.Tokens.Input
+		run.TokensCached += u.Tokens.CachedInput
+		run.TokensCacheWrite += u.Tokens.CacheWrite
+		run.TokensOutput += u.Tokens.Output
+		run.TokensReasoning += u.Tokens.Reasoning
+		run.Cost += u.Amount
+		run.Simulated = run.Simulated || u.Simulated
+	})
+}
+
+func runCompleted(w *projection.Rows, r events.Recorded[events.RunCompleted]) {
+	endRun(w, r.Envelope, func(run *Run) { run.State, run.Outputs = Completed, r.Event.Outputs })
+}
+
+func runFailed(w *projection.Rows, r events.Recorded[events.RunFailed]) {
+	endRun(w, r.Envelope, func(run *Run) {
+		run.State, run.ErrorCode, run.ErrorMessage, run.ErrorPath = Failed, r.Event.Fault.Code, r.Event.Fault.Message, r.Event.Path
+	})
+}
+
+func runCancelled(w *projection.Rows, r events.Recorded[events.RunCancelled]) {
+	endRun(w, r.Envelope, func(run *Run) { run.State, run.Reason = Cancelled, r.Event.Reason })
+}
+
+// endRun ends a run and cancels the steps that have not ended by themselves.
+func endRun(w *projection.Rows, e events.Envelope, f func(*Run)) {
+	run := changeRun(w, e, func(r *Run) {
+		f(r)
+		r.Ended, r.CurrentSteps = &e.Time, []domain.StepPath{}
+	})
+	for _, path := range run.Paths {
+		s, ok := steps.Get(w, Step{Tenant: run.Tenant, Run: run.Run, Path: path})
+		if !ok || !open(s.State) {
+			continue
+		}
+		s.State, s.Ended, s.RetryAt, s.Position, s.Updated = Cancelled, &e.Time, nil, e.Position, e.Time
+		steps.Put(w, s)
+	}
+}

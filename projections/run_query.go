@@ -1,0 +1,185 @@
+package projections
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/hishamos/hishamos/domain"
+)
+
+// Runs are the queries over runs. Every answer can be as of a position of the
+// past; 0 is now. For an instant, ask the event store for its position first.
+type Runs struct{ DB DB }
+
+// RunFilter narrows a list; zero fields do not.
+type RunFilter struct {
+	States      []string
+	Workflow    string
+	Since       time.Time // started at or after
+	Until       time.Time // started before
+	StartedBy   string
+	OldestFirst bool
+	At          domain.Position
+}
+
+// RunPage is one page of a list. Next is empty on the last.
+type RunPage struct {
+	Runs []Run
+	Next string
+}
+
+// RunWithSteps is a run and its steps in the order of the definition.
+type RunWithSteps struct {
+	Run
+	Steps []Step
+}
+
+// The history has only what changes. The rest is taken from the row of today:
+// what the first event fixed as it is, outputs only when they were there.
+const (
+	runRow = `r.tenant, r.run, r.workflow, r.workflow_version, r.title, r.state, r.priority, r.steps_done, r.steps_total,
+    r.current_steps, r.started_by, r.reason, r.error_code, r.error_message, r.error_path,
+    r.tokens_input, r.tokens_cached, r.tokens_cache_write, r.tokens_output, r.tokens_reasoning,
+    r.cost, r.simulated, r.started, r.ended, r.deadline, r.version, r.position, r.updated, r.paths, r.inputs, r.outputs`
+
+	runChanging = `tenant, run, state, steps_done, steps_total, current_steps, reason, error_code, error_message, error_path,
+    ` + tokenColumns + `, cost, simulated, ended, version, position, updated`
+
+	runsNow = `
+select ` + runRow + ` from runs r
+where r.build = live_build('runs', 1) and r.tenant = $1`
+
+	// $2 is the position.
+	runsAsOf = `
+with v as (
+    select ` + runChanging + ` from runs
+    where build = live_build('runs', 1) and tenant = $1 and valid_from <= $2
+    union all
+    select ` + runChanging + ` from runs_history
+    where build = live_build('runs', 1) and tenant = $1 and valid_from <= $2 and valid_to > $2),
+r as (
+    select v.*, l.workflow, l.workflow_version, l.title, l.priority, l.started_by, l.started, l.deadline, l.paths, l.inputs,
+        case when v.state = 'completed' then l.outputs end as outputs
+    from v join runs l on l.build = live_build('runs', 1) and l.tenant = v.tenant and l.run = v.run)
+select ` + runRow + ` from r
+where true`
+
+	stepRow = `s.tenant, s.run, s.path, s.ordinal, s.title, s.kind, s.agent, s.agent_version, s.template, s.template_version,
+    s.workflow, s.priority, s.requested_by, s.created, s.state, s.attempts, s.input_hash, s.reason, s.error_code, s.error_message,
+    s.provider, s.model, s.simulated,
+    s.tokens_input, s.tokens_cached, s.tokens_cache_write, s.tokens_output, s.tokens_reasoning,
+    s.cost, s.scheduled, s.started, s.ended, s.retry_at, s.position, s.updated, s.needs, s.condition, s.input, s.output`
+
+	stepChanging = `tenant, run, path, agent, agent_version, template, template_version, state, attempts, input_hash, reason,
+    error_code, error_message, provider, model, simulated, ` + tokenColumns + `,
+    cost, scheduled, started, ended, retry_at, position, updated`
+
+	stepsNow = `
+select ` + stepRow + ` from steps s
+where s.build = live_build('runs', 1) and s.tenant = $1`
+
+	stepsAsOf = `
+with v as (
+    select ` + stepChanging + ` from steps
+    where build = live_build('runs', 1) and tenant = $1 and valid_from <= $2
+    union all
+    select ` + stepChanging + ` from steps_history
+    where build = live_build('runs', 1) and tenant = $1 and valid_from <= $2 and valid_to > $2),
+s as (
+    select v.*, l.ordinal, l.title, l.kind, l.workflow, l.priority, l.requested_by, l.created, l.needs, l.condition, l.input,
+        case when v.state = 'completed' then l.output end as output
+    from v join steps l on l.build = live_build('runs', 1) and l.tenant = v.tenant and l.run = v.run and l.path = v.path)
+select ` + stepRow + ` from s
+where true`
+)
+
+// ErrRunNotFound is also the answer for another tenant's run, and for a run
+// that had not begun.
+var ErrRunNotFound = &domain.Error{Kind: domain.NotFound, Code: "run.not_found", Message: "there is no such run"}
+
+// source is the statement a query on runs or steps begins with.
+func source(tenant domain.Tenant, at domain.Position, now, asOf string) (string, *query) {
+	q := &query{args: []any{tenant}}
+	if at == 0 {
+		return now, q
+	}
+	q.arg(at)
+	return asOf, q
+}
+
+// Get returns a run with its steps.
+func (r Runs) Get(ctx context.Context, tenant domain.Tenant, id domain.RunID, at domain.Position) (RunWithSteps, error) {
+	sql, q := source(tenant, at, runsNow, runsAsOf)
+	found, err := collect[Run](ctx, r.DB, sql+" and r.run = "+q.arg(id), q.args)
+	if err != nil {
+		return RunWithSteps{}, fmt.Errorf("get run %s: %w", id, err)
+	}
+	if len(found) == 0 {
+		return RunWithSteps{}, ErrRunNotFound
+	}
+	sql, q = source(tenant, at, stepsNow, stepsAsOf)
+	steps, err := collect[Step](ctx, r.DB, sql+" and s.run = "+q.arg(id)+" order by s.ordinal", q.args)
+	if err != nil {
+		return RunWithSteps{}, fmt.Errorf("get the steps of run %s: %w", id, err)
+	}
+	return RunWithSteps{found[0], steps}, nil
+}
+
+// List returns a page of runs, the newest first unless the filter says
+// otherwise.
+func (r Runs) List(ctx context.Context, tenant domain.Tenant, f RunFilter, after string, limit int) (RunPage, error) {
+	n := limitOf(limit)
+	sql, args, err := f.statement(tenant, after, n+1)
+	if err != nil {
+		return RunPage{}, err
+	}
+	found, err := collect[Run](ctx, r.DB, sql, args)
+	if err != nil {
+		return RunPage{}, fmt.Errorf("list runs: %w", err)
+	}
+	page := RunPage{Runs: found}
+	if len(found) > n {
+		page.Runs = found[:n]
+		last := found[n-1]
+		page.Next = cursor{f.order(), []string{last.Started.Format(time.RFC3339Nano), string(last.Run)}}.encode()
+	}
+	return page, nil
+}
+
+func (f RunFilter) order() string {
+	order, _ := direction(!f.OldestFirst)
+	return "runs " + order
+}
+
+// statement is the SQL of a page.
+func (f RunFilter) statement(tenant domain.Tenant, after string, limit int) (string, []any, error) {
+	last, err := decodeCursor(after, f.order(), 2)
+	if err != nil {
+		return "", nil, err
+	}
+	if last == nil {
+		last = []string{"", ""}
+	}
+	started, err := instant(last[0], !f.OldestFirst)
+	if err != nil {
+		return "", nil, err
+	}
+	sql, q := source(tenant, f.At, runsNow, runsAsOf)
+	order, beyond := direction(!f.OldestFirst)
+	q.oneOf("r.state", f.States)
+	if f.Workflow != "" {
+		q.where("r.workflow = %s", f.Workflow)
+	}
+	if f.StartedBy != "" {
+		q.where("r.started_by = %s", f.StartedBy)
+	}
+	if !f.Since.IsZero() {
+		q.where("r.started >= %s", f.Since)
+	}
+	if !f.Until.IsZero() {
+		q.where("r.started < %s", f.Until)
+	}
+	q.conditions = append(q.conditions, fmt.Sprintf("(r.started, r.run) %s (%s, %s)", beyond, q.arg(started), q.arg(last[1])))
+	return fmt.Sprintf("%s and %s order by r.started %s, r.run %s limit %s", sql, q, order, order, q.arg(limit)), q.args, nil
+}

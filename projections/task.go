@@ -1,0 +1,123 @@
+package projections
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/hishamos/hishamos/domain"
+)
+
+// Task is one job of one agent: a step with an agent, and what its run was
+// given. The rows are those of run.go.
+type Task struct {
+	Step
+	RunInputs map[string]json.RawMessage `db:"run_inputs"`
+}
+
+// Tasks are the queries over agent tasks.
+type Tasks struct{ DB DB }
+
+// TaskFilter narrows a list; zero fields do not.
+type TaskFilter struct {
+	States      []string
+	Agent       string
+	Workflow    string
+	Run         domain.RunID
+	RequestedBy string
+	OldestFirst bool
+	At          domain.Position
+}
+
+// TaskPage is one page of a list. Next is empty on the last.
+type TaskPage struct {
+	Tasks []Step
+	Next  string
+}
+
+// ErrTaskNotFound is also the answer for another tenant's task.
+var ErrTaskNotFound = &domain.Error{Kind: domain.NotFound, Code: "task.not_found", Message: "there is no such task"}
+
+const taskInputsSQL = `
+select inputs as run_inputs from runs where build = live_build('runs', 1) and tenant = $1 and run = $2`
+
+// Get returns a task as of a position; 0: now.
+func (t Tasks) Get(ctx context.Context, tenant domain.Tenant, run domain.RunID, path domain.StepPath, at domain.Position) (Task, error) {
+	sql, q := source(tenant, at, stepsNow, stepsAsOf)
+	q.where("s.run = %s", run)
+	q.where("s.path = %s", path)
+	found, err := collect[Step](ctx, t.DB, fmt.Sprintf("%s and %s and s.agent <> ''", sql, q), q.args)
+	if err != nil {
+		return Task{}, fmt.Errorf("get task %s of run %s: %w", path, run, err)
+	}
+	if len(found) == 0 {
+		return Task{}, ErrTaskNotFound
+	}
+	type inputs struct {
+		RunInputs map[string]json.RawMessage `db:"run_inputs"`
+	}
+	given, err := collect[inputs](ctx, t.DB, taskInputsSQL, []any{tenant, run})
+	if err != nil {
+		return Task{}, fmt.Errorf("get the inputs of run %s: %w", run, err)
+	}
+	task := Task{Step: found[0]}
+	if len(given) == 1 {
+		task.RunInputs = given[0].RunInputs
+	}
+	return task, nil
+}
+
+// List returns a page of tasks, the newest first unless the filter says
+// otherwise.
+func (t Tasks) List(ctx context.Context, tenant domain.Tenant, f TaskFilter, after string, limit int) (TaskPage, error) {
+	n := limitOf(limit)
+	sql, args, err := f.statement(tenant, after, n+1)
+	if err != nil {
+		return TaskPage{}, err
+	}
+	found, err := collect[Step](ctx, t.DB, sql, args)
+	if err != nil {
+		return TaskPage{}, fmt.Errorf("list tasks: %w", err)
+	}
+	page := TaskPage{Tasks: found}
+	if len(found) > n {
+		page.Tasks = found[:n]
+		last := found[n-1]
+		page.Next = cursor{f.order(), []string{last.Created.Format(time.RFC3339Nano), string(last.Run), string(last.Path)}}.encode()
+	}
+	return page, nil
+}
+
+func (f TaskFilter) order() string {
+	order, _ := direction(!f.OldestFirst)
+	return "tasks " + order
+}
+
+// statement is the SQL of a page.
+func (f TaskFilter) statement(tenant domain.Tenant, after string, limit int) (string, []any, error) {
+	last, err := decodeCursor(after, f.order(), 3)
+	if err != nil {
+		return "", nil, err
+	}
+	if last == nil {
+		last = []string{"", "", ""}
+	}
+	created, err := instant(last[0], !f.OldestFirst)
+	if err != nil {
+		return "", nil, err
+	}
+	sql, q := source(tenant, f.At, stepsNow, stepsAsOf)
+	order, beyond := direction(!f.OldestFirst)
+	q.conditions = append(q.conditions, "s.agent <> ''")
+	q.oneOf("s.state", f.States)
+	// In a fixed order, so that one filter is one statement to prepare.
+	for _, c := range [][2]string{{"s.agent", f.Agent}, {"s.workflow", f.Workflow}, {"s.run", string(f.Run)}, {"s.requested_by", f.RequestedBy}} {
+		if c[1] != "" {
+			q.where(c[0]+" = %s", c[1])
+		}
+	}
+	q.conditions = append(q.conditions,
+		fmt.Sprintf("(s.created, s.run, s.path) %s (%s, %s, %s)", beyond, q.arg(created), q.arg(last[1]), q.arg(last[2])))
+	return fmt.Sprintf("%s and %s order by s.created %s, s.run %s, s.path %s limit %s", sql, q, order, order, order, q.arg(limit)), q.args, nil
+}

@@ -30,7 +30,8 @@ bench: build ## measure the hot paths on this machine
 	@exec bin/hishamos bench $(BENCHFLAGS)
 
 chaos: ## kill processes KILLS times under load and compare every promise
-	go test -tags chaos ./cmd/hishamos -run TestChaos -count=1 -timeout=60m -kills=$(KILLS)
+	@mkdir -p bin
+	go test -v ./cmd/hishamos -run TestChaos -count=1 -timeout=4h -kills=$(KILLS) -chaos-report=$(CURDIR)/bin/chaos.json
 
 sim: ## run the whole engine from SEEDS seeds in virtual time, with crashes
 	go test ./cmd/hishamos -run TestSimulation -count=1 -timeout=60m -seeds=$(SEEDS)

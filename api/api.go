@@ -164,7 +164,20 @@ func newServer(opts Options) *server {
 	for _, r := range table() {
 		s.mount(r)
 	}
+	tidy(config.Components.Schemas.Map())
 	return s
+}
+
+// tidy drops huma's own form of errors, which ownProblems replaces, and says that
+// no list is ever null.
+func tidy(schemas map[string]*huma.Schema) {
+	delete(schemas, "ErrorModel")
+	delete(schemas, "ErrorDetail")
+	for _, s := range schemas {
+		for _, p := range s.Properties {
+			p.Nullable = p.Nullable && p.Type != huma.TypeArray
+		}
+	}
 }
 
 // schemaName tells the steps of a definition from the steps of a run.

@@ -157,7 +157,7 @@ func TestAFaultOfOursShowsNothingButTheRequest(t *testing.T) {
 	if strings.Contains(a.body, "hunter2") || a.problem(t).Request != "r-42" {
 		t.Errorf("body = %s", a.body)
 	}
-	if !strings.Contains(f.log.String(), "hunter2") || !strings.Contains(f.log.String(), "r-42") {
+	if !strings.Contains(f.Log.String(), "hunter2") || !strings.Contains(f.Log.String(), "r-42") {
 		t.Error("the log does not say what happened")
 	}
 }
@@ -180,7 +180,7 @@ func TestPreferencesAreHonouredAndSaidSo(t *testing.T) {
 			t.Errorf("%q: Preference-Applied = %q, want %q", prefer, got, want)
 		}
 	}
-	f.waiter.hold(true)
+	f.Waiter.Hold(true)
 	a := f.call("POST", "/api/v1/workflows/stock/runs", `{"inputs":{"notes":"n"}}`, "Prefer", "wait=0, hishamos-after=logged")
 	f.want(a, http.StatusCreated, "") // the command stands
 	if got := a.Header.Get("Preference-Applied"); got != "" {
@@ -231,6 +231,10 @@ func TestATaskIsARunOfOneStep(t *testing.T) {
 	if string(run.Inputs["notes"]) != `"${1+1} is text"` || string(run.Inputs["words"]) != "5" || run.Priority != 3 {
 		t.Errorf("inputs = %s", run.Inputs)
 	}
+	// The input reaches the template as a parameter, never as an expression.
+	if a := f.call("GET", "/api/v1/runs/"+id+"/events", ""); !strings.Contains(a.body, `"with":{"notes":"${inputs.notes}","words":"${inputs.words}"}`) {
+		t.Errorf("definition: %s", a.body)
+	}
 	f.want(f.call("POST", "/api/v1/tasks", `{"agent":"nobody","template":"text.write"}`), http.StatusUnprocessableEntity, "request.invalid_field")
 	f.want(f.call("POST", "/api/v1/tasks", `{"agent":"writer","template":"none"}`), http.StatusUnprocessableEntity, "request.invalid_field")
 	f.want(f.call("GET", "/api/v1/tasks/run_x", ""), http.StatusNotFound, "not_found")
@@ -255,9 +259,7 @@ func TestRotatingReplacesTheSecretAndShowsItOnce(t *testing.T) {
 		t.Error("a secret of the client's was answered with one of the server's")
 	}
 	f.want(f.call("POST", "/api/v1/tokens/rotate", `{"secret_hash":"md5:x"}`), http.StatusUnprocessableEntity, "request.invalid_field")
-	f.waiter.mu.Lock()
-	defer f.waiter.mu.Unlock()
-	if len(f.waiter.asked) == 0 || !strings.HasPrefix(f.waiter.asked[0], "projected ") {
-		t.Errorf("waited for %v; the next request needs the new secret", f.waiter.asked)
+	if asked := f.Waiter.Asked(); len(asked) == 0 || !strings.HasPrefix(asked[0], "projected ") {
+		t.Errorf("waited for %v; the next request needs the new secret", asked)
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
+	"net"
 	"net/http"
 	"reflect"
 	"strconv"
@@ -68,6 +70,7 @@ var (
 	errNoIfMatch     = &domain.Error{Kind: domain.Stale, Code: "version.required", Field: "If-Match", Message: "say which version you are changing", Fix: `send the ETag you read as If-Match, or "*" for any version`}
 	errNotReached    = &domain.Error{Kind: domain.Unavailable, Code: "position.not_reached", Message: "the read models have not reached your position yet", Fix: "try again, or leave the position out to read an older state"}
 	errInProgress    = &domain.Error{Kind: domain.Conflict, Code: "command.in_progress", Field: "Idempotency-Key", Message: "a request with this key is being carried out", Fix: "wait for its answer, or send it again in a moment"}
+	errAway          = &domain.Error{Kind: domain.Unavailable, Code: "database.away", Message: "the database does not answer now", Fix: "try again later"}
 	errTimeout       = &domain.Error{Kind: domain.Unavailable, Code: "request.timeout", Message: "it took too long", Fix: "try again"}
 )
 
@@ -95,6 +98,9 @@ func (s *server) problemOf(ctx context.Context, err error) *problem {
 	case ok && e.Kind != domain.Internal:
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		e = errTimeout
+	case isAway(err):
+		s.Log.WarnContext(ctx, "the database does not answer", telemetry.Error, err)
+		e = errAway
 	default:
 		s.Log.ErrorContext(ctx, "internal error", telemetry.Error, err)
 		e = errInternal
@@ -146,6 +152,19 @@ func sentence(e *domain.Error) string {
 		return e.Message
 	}
 	return e.Field + " " + e.Message
+}
+
+// isAway reports whether an error is that of a database that cannot be reached,
+// starts or shuts down: it will be back, and nothing is wrong with the request.
+func isAway(err error) bool {
+	if state, ok := errors.AsType[interface {
+		error
+		SQLState() string
+	}](err); ok {
+		return strings.HasPrefix(state.SQLState(), "08") || strings.HasPrefix(state.SQLState(), "57P")
+	}
+	_, network := errors.AsType[*net.OpError](err)
+	return network || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF)
 }
 
 // fail answers a request that did not get as far as an endpoint.

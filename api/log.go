@@ -14,7 +14,7 @@ const scanLimit = 10_000
 type readLogInput struct {
 	After string   `query:"after" pattern:"^[0-9]{1,19}$" doc:"Position to read on from"`
 	Limit int      `query:"limit" minimum:"1" maximum:"1000" default:"100" doc:"Events of a page"`
-	Type  []string `query:"type" maxItems:"20" doc:"Wire names such as run.started, or contexts such as run"`
+	Type  []string `query:"type" nullable:"false" maxItems:"20" doc:"Wire names such as run.started, or contexts such as run"`
 }
 
 // visible is the part of the log that a caller may read: the events of their

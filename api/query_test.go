@@ -17,7 +17,7 @@ import (
 func TestAListIsPagedWithItsFilters(t *testing.T) {
 	t.Parallel()
 	f := setup(t)
-	f.models.next = "after-this"
+	f.Models.Next = "after-this"
 	const query = "/api/v1/runs?state=running,failed&workflow=w&since=2026-11-22T00:00:00Z&sort=started&limit=7"
 	a := f.call("GET", query, "")
 	f.want(a, http.StatusOK, "")
@@ -25,11 +25,11 @@ func TestAListIsPagedWithItsFilters(t *testing.T) {
 	if !strings.Contains(a.body, `"items":[]`) || page.Next == "" {
 		t.Errorf("page = %s", a.body)
 	}
-	f.models.next = ""
+	f.Models.Next = ""
 	f.want(f.call("GET", query+"&cursor="+page.Next, ""), http.StatusOK, "")
 	filter := api.RunFilter{States: []string{"running", "failed"}, Workflow: "w", Since: time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC), OldestTop: true}
 	want := []any{filter, api.Page{Limit: 7}, filter, api.Page{Limit: 7, After: "after-this"}}
-	if diff := cmp.Diff(want, f.models.asked); diff != "" {
+	if diff := cmp.Diff(want, f.Models.Asked); diff != "" {
 		t.Error(diff)
 	}
 	for _, other := range []string{"/api/v1/runs?cursor=", "/api/v1/tasks?cursor=", "/api/v1/workflows?cursor="} {
@@ -77,7 +77,7 @@ func TestAQueryWaitsForThePositionItIsGiven(t *testing.T) {
 	if got := read.Header.Get("Hishamos-Position"); got != position {
 		t.Errorf("the answer reflects %s, want %s", got, position)
 	}
-	f.waiter.hold(true)
+	f.Waiter.Hold(true)
 	late := f.call("GET", "/api/v1/runs", "", "Hishamos-Position", position)
 	f.want(late, http.StatusServiceUnavailable, "position.not_reached")
 	if late.Header.Get("Retry-After") == "" {

@@ -96,7 +96,7 @@ func (s *server) getRun(ctx context.Context, in *runInput) (*versioned[v1.Run], 
 
 type listRunsInput struct {
 	PageQuery
-	State    []string  `query:"state" enum:"running,completed,failed,cancelled" doc:"Any of these states"`
+	State    []string  `query:"state" nullable:"false" enum:"running,completed,failed,cancelled" doc:"Any of these states"`
 	Workflow string    `query:"workflow" maxLength:"128" doc:"Of this workflow"`
 	Since    time.Time `query:"since" doc:"Started at or after this instant"`
 	Sort     string    `query:"sort" enum:"started,-started" default:"-started" doc:"Order; - is descending"`

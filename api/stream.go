@@ -208,7 +208,7 @@ func closes(r events.Record) bool {
 
 type streamLogInput struct {
 	After  string   `query:"after" pattern:"^[0-9]{1,19}$" doc:"Position to begin after; the end of the log if left out"`
-	Type   []string `query:"type" maxItems:"20" doc:"Wire names such as run.started, or contexts such as run"`
+	Type   []string `query:"type" nullable:"false" maxItems:"20" doc:"Wire names such as run.started, or contexts such as run"`
 	LastID string   `header:"Last-Event-ID" pattern:"^[0-9]{1,19}$" doc:"Where an earlier stream broke off"`
 }
 

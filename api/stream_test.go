@@ -21,15 +21,15 @@ func (f *fixture) stream(token, path string, headers ...string) (response *http.
 	f.t.Helper()
 	ctx, cancel := context.WithTimeout(f.t.Context(), 10*time.Second)
 	f.t.Cleanup(cancel)
-	r, err := http.NewRequestWithContext(ctx, "GET", f.server.URL+path, nil)
+	r, err := http.NewRequestWithContext(ctx, "GET", f.URL+path, nil)
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	r.Header.Set("Authorization", "Bearer "+f.tokens.secrets[token])
+	r.Header.Set("Authorization", "Bearer "+f.Tokens.Secret(token))
 	for i := 0; i < len(headers); i += 2 {
 		r.Header.Set(headers[i], headers[i+1])
 	}
-	response, err = f.server.Client().Do(r)
+	response, err = f.Client().Do(r)
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -113,7 +113,7 @@ func TestAStreamGoesOnWithoutStatesWhenReadModelsLag(t *testing.T) {
 	t.Parallel()
 	f := setup(t)
 	id := f.start().ID
-	f.waiter.hold(true)
+	f.Waiter.Hold(true)
 	_, next := f.stream(reader, "/api/v1/runs/"+id+"/stream")
 	next()
 	next()

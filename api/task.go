@@ -56,7 +56,7 @@ func (s *server) taskDefinition(agent, template string) (domain.Definition, erro
 
 type listTasksInput struct {
 	PageQuery
-	State []string `query:"state" enum:"waiting,scheduled,retrying,completed,failed,skipped,cancelled" doc:"Any of these states"`
+	State []string `query:"state" nullable:"false" enum:"waiting,scheduled,retrying,completed,failed,skipped,cancelled" doc:"Any of these states"`
 	Agent string   `query:"agent" maxLength:"128" doc:"Of this agent"`
 	Run   string   `query:"run" maxLength:"80" doc:"Of this run"`
 }

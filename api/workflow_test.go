@@ -38,7 +38,7 @@ func TestAWorkflowLivesFromCreationToArchive(t *testing.T) {
 	f.want(f.call("PUT", "/api/v1/workflows/own", revised, "If-Match", `"7"`), http.StatusPreconditionFailed, "version.stale")
 	f.want(f.call("PUT", "/api/v1/workflows/own", revised, "If-Match", `"1"`), http.StatusOK, "")
 	f.want(f.call("PUT", "/api/v1/workflows/own", revised, "If-Match", `"1"`), http.StatusPreconditionFailed, "version.stale")
-	f.want(f.call("PUT", "/api/v1/workflows/other", revised, "If-Match", `*`), http.StatusUnprocessableEntity, "definition.invalid")
+	f.want(f.call("PUT", "/api/v1/workflows/other", revised, "If-Match", `*`), http.StatusUnprocessableEntity, "request.invalid_field")
 
 	if got := decode[v1.Workflow](t, f.call("GET", "/api/v1/workflows/own", "")); got.Version != 2 || got.Title != "Still mine" {
 		t.Errorf("revised %+v", got)

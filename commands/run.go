@@ -35,6 +35,15 @@ type StepResult struct {
 	PriceTable string          `json:"price_table,omitempty"`
 }
 
+// BeginStep records, before a guarded effect is performed, that it is about to
+// be. A refusal means: do not perform it.
+type BeginStep struct {
+	Run     domain.StreamID `json:"run"`
+	Path    domain.StepPath `json:"path"`
+	Attempt int             `json:"attempt"`
+	Worker  string          `json:"worker"`
+}
+
 // CompleteStep reports an attempt's result.
 type CompleteStep struct {
 	StepResult
@@ -72,6 +81,7 @@ type CancelRun struct {
 }
 
 func (StartRun) CommandName() string     { return "run.start" }
+func (BeginStep) CommandName() string    { return "run.begin_step" }
 func (CompleteStep) CommandName() string { return "run.complete_step" }
 func (FailStep) CommandName() string     { return "run.fail_step" }
 func (LapseStep) CommandName() string    { return "run.lapse_step" }
@@ -79,16 +89,21 @@ func (FireTimer) CommandName() string    { return "run.fire_timer" }
 func (CancelRun) CommandName() string    { return "run.cancel" }
 
 func (c StartRun) Target() domain.StreamID   { return c.Run }
+func (c BeginStep) Target() domain.StreamID  { return c.Run }
 func (c StepResult) Target() domain.StreamID { return c.Run }
 func (c LapseStep) Target() domain.StreamID  { return c.Run }
 func (c FireTimer) Target() domain.StreamID  { return c.Run }
 func (c CancelRun) Target() domain.StreamID  { return c.Run }
 
 func (StartRun) Needs() domain.Permission   { return domain.RunStart }
+func (BeginStep) Needs() domain.Permission  { return domain.RunWork }
 func (StepResult) Needs() domain.Permission { return domain.RunWork }
 func (LapseStep) Needs() domain.Permission  { return domain.RunWork }
 func (FireTimer) Needs() domain.Permission  { return domain.RunWork }
 func (CancelRun) Needs() domain.Permission  { return domain.RunCancel }
+
+// Urgent implements the interface of that name.
+func (BeginStep) Urgent() {}
 
 // Urgent implements the interface of that name.
 func (StepResult) Urgent() {}
@@ -103,6 +118,7 @@ func (FireTimer) Urgent() {}
 func (CancelRun) Urgent() {}
 
 func (StartRun) isRun()     {}
+func (BeginStep) isRun()    {}
 func (CompleteStep) isRun() {}
 func (FailStep) isRun()     {}
 func (LapseStep) isRun()    {}
@@ -116,6 +132,14 @@ func (c StartRun) Validate() error {
 		return domain.InvalidField("priority", "must be between -100 and 100", "leave it out for 0")
 	}
 	return validStream("run", c.Run, "run")
+}
+
+// Validate implements Command.
+func (c BeginStep) Validate() error {
+	if c.Worker == "" {
+		return domain.InvalidField("worker", "is missing", "name the worker that holds the lease")
+	}
+	return validAttempt(c.Run, c.Path, c.Attempt)
 }
 
 // Validate implements Command.

@@ -19,8 +19,16 @@ func TestMoneyIsRoundedOnceHalfToEven(t *testing.T) {
 		price  domain.NanoUSDPerMillion
 		want   domain.NanoUSD
 	}{
-		{0, 5, 0}, {1, 1_000_000, 1}, {1, 499_999, 0}, {1, 500_000, 0}, {1, 500_001, 1}, {3, 500_000, 2}, {5, 500_000, 2}, {7, 500_000, 4},
-		{1_000_000, 2_500_000_000, 2_500_000_000}, {1, 2_500_000_000, 2500},
+		{0, 5, 0},
+		{1, 1_000_000, 1},
+		{1, 499_999, 0},
+		{1, 500_000, 0},
+		{1, 500_001, 1},
+		{3, 500_000, 2},
+		{5, 500_000, 2},
+		{7, 500_000, 4},
+		{1_000_000, 2_500_000_000, 2_500_000_000},
+		{1, 2_500_000_000, 2500},
 	} {
 		if got := domain.Charge(domain.Tokens{Input: c.tokens}, domain.Prices{Input: c.price}); got != c.want {
 			t.Errorf("%d tokens at %d cost %d, want %d", c.tokens, c.price, got, c.want)

@@ -28,7 +28,8 @@ type Work struct {
 	Input    json.RawMessage `json:"input"`
 	Priority int             `json:"priority"` // greater first
 	Effect   EffectClass     `json:"effect"`
-	Deadline time.Time       `json:"deadline"` // when the attempt times out
+	Begun    bool            `json:"begun,omitempty"` // its effect may have happened: an at-most-once one is not offered again
+	Deadline time.Time       `json:"deadline"`        // when the attempt times out
 }
 
 // Timer is an instant at which a stream wants a command. It may fire more than

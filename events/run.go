@@ -39,6 +39,16 @@ type StepScheduled struct {
 	Deadline  time.Time          `json:"deadline"` // of this attempt
 }
 
+// StepStarted says that a worker is about to perform a guarded effect: one that
+// is keyed or may happen at most once. From here on its outcome is unknown until
+// a result is observed.
+type StepStarted struct {
+	Path    domain.StepPath `json:"path"`
+	Attempt int             `json:"attempt"`
+	Worker  string          `json:"worker"`
+	Key     string          `json:"key"` // of the effect, for whoever performs it; the same for every attempt
+}
+
 // StepCompleted is the accepted result of a step.
 type StepCompleted struct {
 	Path      domain.StepPath `json:"path"`
@@ -101,6 +111,7 @@ type RunCancelled struct {
 
 func (RunStarted) EventType() string    { return "run.started" }
 func (StepScheduled) EventType() string { return "run.step_scheduled" }
+func (StepStarted) EventType() string   { return "run.step_started" }
 func (StepCompleted) EventType() string { return "run.step_completed" }
 func (StepFailed) EventType() string    { return "run.step_failed" }
 func (StepLapsed) EventType() string    { return "run.step_lapsed" }
@@ -112,6 +123,7 @@ func (RunCancelled) EventType() string  { return "run.cancelled" }
 
 func (RunStarted) isRun()    {}
 func (StepScheduled) isRun() {}
+func (StepStarted) isRun()   {}
 func (StepCompleted) isRun() {}
 func (StepFailed) isRun()    {}
 func (StepLapsed) isRun()    {}
@@ -122,6 +134,6 @@ func (RunFailed) isRun()     {}
 func (RunCancelled) isRun()  {}
 
 var runTypes = []Type{
-	of[RunStarted](), of[StepScheduled](), of[StepCompleted](), of[StepFailed](), of[StepLapsed](),
+	of[RunStarted](), of[StepScheduled](), of[StepStarted](), of[StepCompleted](), of[StepFailed](), of[StepLapsed](),
 	of[StepSkipped](), of[TokensSpent](), of[RunCompleted](closes), of[RunFailed](closes), of[RunCancelled](closes),
 }

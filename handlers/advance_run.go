@@ -3,6 +3,7 @@ package handlers
 import (
 	"context"
 	"fmt"
+	"strconv"
 
 	"github.com/hishamos/hishamos/commands"
 	"github.com/hishamos/hishamos/domain"
@@ -30,7 +31,7 @@ func advanceRun(p Ports) reaction.Reaction {
 	return reaction.Reaction{
 		Name: "advance_run",
 		Types: []string{
-			events.RunStarted{}.EventType(), events.StepScheduled{}.EventType(), events.StepCompleted{}.EventType(),
+			events.RunStarted{}.EventType(), events.StepScheduled{}.EventType(), events.StepStarted{}.EventType(), events.StepCompleted{}.EventType(),
 			events.StepFailed{}.EventType(), events.StepLapsed{}.EventType(), events.StepSkipped{}.EventType(),
 			events.RunCompleted{}.EventType(), events.RunFailed{}.EventType(), events.RunCancelled{}.EventType(),
 		},
@@ -61,7 +62,9 @@ func (p Ports) syncRun(ctx context.Context, run domain.StreamID, atLeast domain.
 // recoverPage is how many open runs are looked up at once.
 const recoverPage = 500
 
-// recoverRuns offers again what the runs of new partitions wait for.
+// recoverRuns finds again what the runs of new partitions wait for. An attempt
+// that was open may be in the hands of a worker nobody here knows of: it lapses,
+// so that no attempt is ever worked on twice.
 func (p Ports) recoverRuns(ctx context.Context, owned func(domain.StreamID) bool) error {
 	for after := domain.StreamID(""); ; {
 		page, err := p.OpenRuns(ctx, after, recoverPage)
@@ -73,6 +76,12 @@ func (p Ports) recoverRuns(ctx context.Context, owned func(domain.StreamID) bool
 			if !owned(run) {
 				continue
 			}
+			if err := p.replaceAttempts(ctx, run); err != nil {
+				return err
+			}
+			if err := p.lapseOpen(ctx, run); err != nil {
+				return err
+			}
 			if err := p.syncRun(ctx, run, 0); err != nil {
 				return err
 			}
@@ -81,6 +90,50 @@ func (p Ports) recoverRuns(ctx context.Context, owned func(domain.StreamID) bool
 			return nil
 		}
 	}
+}
+
+// replaceAttempts lapses the attempts of a run that somebody may be at work on:
+// the leases were known to the owner before us alone. Offering the same attempt
+// to a second worker would pay for it twice and record it once, and do twice what
+// may be done once. A step that does nothing is offered again as it is.
+func (p Ports) replaceAttempts(ctx context.Context, run domain.StreamID) error {
+	intents, err := p.RunIntents(ctx, run, 0)
+	if err != nil {
+		return fmt.Errorf("recover %s: %w", run, err)
+	}
+	for _, w := range intents.Work {
+		if w.Kind == domain.NoopStep {
+			continue
+		}
+		of := domain.EventID(string(run) + "/" + string(w.Path) + "#" + strconv.Itoa(w.Attempt))
+		_, err := p.Dispatcher.Do(ctx, commands.Request{
+			ID: domain.DerivedCommandID("lapse_at_takeover", of), Principal: domain.SystemPrincipal(run.Tenant(), "advance_run"),
+			Causation: string(of), Command: commands.LapseStep{Run: run, Path: w.Path, Attempt: w.Attempt},
+		})
+		if err != nil {
+			return fmt.Errorf("recover %s: %w", run, err)
+		}
+	}
+	return nil
+}
+
+func (p Ports) lapseOpen(ctx context.Context, run domain.StreamID) error {
+	intents, err := p.RunIntents(ctx, run, 0)
+	if err != nil {
+		return fmt.Errorf("recover %s: %w", run, err)
+	}
+	for _, w := range intents.Work {
+		of := domain.EventID(fmt.Sprintf("%s/%s#%d", run, w.Path, w.Attempt))
+		_, err := p.Dispatcher.Do(ctx, commands.Request{
+			ID: domain.DerivedCommandID("recover_run", of), Causation: string(of),
+			Principal: domain.SystemPrincipal(run.Tenant(), "advance_run"),
+			Command:   commands.LapseStep{Run: run, Path: w.Path, Attempt: w.Attempt, Worker: "of a former owner"},
+		})
+		if err != nil {
+			return fmt.Errorf("recover %s: %w", of, err)
+		}
+	}
+	return nil
 }
 
 // FireTimer delivers a due time to its run.

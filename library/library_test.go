@@ -271,6 +271,8 @@ func TestAFileThatWouldExhaustTheReaderIsRefused(t *testing.T) {
 		"indented mappings":  {steps.String(), "nested deeper than 64", domain.Invalid},
 		"explicit keys":      {strings.Repeat("? ", 100_000) + "x", "", domain.Invalid},
 		"very many keys":     {keys.String(), "a mapping has more than 1000 keys", domain.Invalid},
+		"a very long list":   {"a:\n" + strings.Repeat("- x\n", 200_000), "a list more than 10000 entries", domain.Invalid},
+		"very many blanks":   {"a: >\n" + strings.Repeat("\n", 900_000), "more than 500 blank lines", domain.Invalid},
 		"nothing":            {" \n", "the file is empty", domain.Invalid},
 		"bytes":              {"id: \xff", "not UTF-8", domain.Invalid},
 	}

@@ -23,7 +23,10 @@ import (
 const (
 	MaxFileSize = 1 << 20
 	MaxDepth    = 64
-	maxKeys     = 1000 // of one mapping: the parser's time grows with their square
+	// The YAML reader's time grows with the square of these.
+	maxKeys   = 1000   // of one mapping
+	maxItems  = 10_000 // of one list
+	maxBlanks = 500    // lines without text in a row
 )
 
 // parseSource reads YAML or, when the first character is a brace, JSON.
@@ -54,6 +57,10 @@ func parseYAML(r *report, data []byte) (root *node) {
 			root = nil
 		}
 	}()
+	if line := manyBlanks(data); line > 0 {
+		r.add(&node{line: line, column: 1}, "", "remove them", "more than %d blank lines follow each other", maxBlanks)
+		return nil
+	}
 	tokens := lexer.Tokenize(string(data))
 	if !bounded(r, tokens) {
 		return nil
@@ -92,7 +99,7 @@ func parseYAML(r *report, data []byte) (root *node) {
 // bounded checks depth and width. It works on tokens, because the parser behind
 // them recurses.
 func bounded(r *report, tokens token.Tokens) bool {
-	type level struct{ column, keys int }
+	type level struct{ column, keys, items int }
 	flow, levels := 0, []level(nil)
 	for _, t := range tokens {
 		column := t.Position.Column
@@ -116,11 +123,14 @@ func bounded(r *report, tokens token.Tokens) bool {
 			if len(levels) == 0 || levels[len(levels)-1].column < column {
 				levels = append(levels, level{column: column})
 			}
+			top := &levels[len(levels)-1]
 			if t.Type == token.SequenceEntryType {
-				break
+				top.items++
+			} else {
+				top.keys++
 			}
-			if levels[len(levels)-1].keys++; levels[len(levels)-1].keys > maxKeys {
-				r.add(place(t), "", "use fewer", "a mapping has more than %d keys", maxKeys)
+			if top.keys > maxKeys || top.items > maxItems {
+				r.add(place(t), "", "use fewer", "a mapping has more than %d keys, or a list more than %d entries", maxKeys, maxItems)
 				return false
 			}
 		}
@@ -130,6 +140,21 @@ func bounded(r *report, tokens token.Tokens) bool {
 		}
 	}
 	return true
+}
+
+// manyBlanks is the line at which there are too many blank lines, or 0.
+func manyBlanks(data []byte) int {
+	line, blanks := 0, 0
+	for l := range bytes.Lines(data) {
+		line++
+		if blanks++; len(bytes.TrimSpace(l)) > 0 {
+			blanks = 0
+		}
+		if blanks > maxBlanks {
+			return line
+		}
+	}
+	return 0
 }
 
 func place(t *token.Token) *node {

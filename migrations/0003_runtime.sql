@@ -19,11 +19,13 @@ create table nodes (
     seen    timestamptz not null
 );
 
--- The relay's published mark: everything up to it is on Kafka. A hint for
--- processes other than the relay's; the relay itself never reads it.
+-- The relay's published mark: everything up to it is on Kafka, and what each
+-- partition then ended with, a line of topic, partition and position each. A
+-- hint for processes other than the relay's; the relay itself never reads it.
 create table relay_mark (
     only_row boolean primary key default true check (only_row),
-    position bigint not null
+    position bigint not null,
+    tails    text   not null
 );
 
 -- Where verify goes on: the chain up to here was found whole.

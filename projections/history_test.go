@@ -94,18 +94,24 @@ func started(d domain.Definition) events.RunStarted {
 }
 
 func (h *history) scheduled(path string, attempt int) events.StepScheduled {
-	return events.StepScheduled{Path: domain.StepPath(path), Attempt: attempt, Agent: &domain.Ref{ID: "agent" + path[len(path)-1:], Version: 3},
-		Template: &domain.Ref{ID: "write", Version: 4}, InputHash: "sha256:00", Effect: domain.Repeatable, Deadline: h.now.Add(time.Minute)}
+	return events.StepScheduled{
+		Path: domain.StepPath(path), Attempt: attempt, Agent: &domain.Ref{ID: "agent" + path[len(path)-1:], Version: 3},
+		Template: &domain.Ref{ID: "write", Version: 4}, InputHash: "sha256:00", Effect: domain.Repeatable, Deadline: h.now.Add(time.Minute),
+	}
 }
 
 func (h *history) completed(path string, attempt int) events.StepCompleted {
-	return events.StepCompleted{Path: domain.StepPath(path), Attempt: attempt, Output: json.RawMessage(`{"text":"done","n":1e3}`),
-		Provider: "simulated", Model: "sim-1", Simulated: true, Started: h.now.Add(-time.Second + 123*time.Nanosecond)}
+	return events.StepCompleted{
+		Path: domain.StepPath(path), Attempt: attempt, Output: json.RawMessage(`{"text":"done","n":1e3}`),
+		Provider: "simulated", Model: "sim-1", Simulated: true, Started: h.now.Add(-time.Second + 123*time.Nanosecond),
+	}
 }
 
 func spent(path string, attempt int, tokens int64, simulated bool) events.TokensSpent {
-	return events.TokensSpent{Path: domain.StepPath(path), Attempt: attempt, Call: 1, Usage: domain.Usage{Provider: "simulated", Model: "sim-1",
-		Simulated: simulated, Tokens: domain.Tokens{Input: tokens, Output: 2 * tokens, Reasoning: 1}, Amount: domain.NanoUSD(tokens * 1000)}}
+	return events.TokensSpent{Path: domain.StepPath(path), Attempt: attempt, Call: 1, Usage: domain.Usage{
+		Provider: "simulated", Model: "sim-1",
+		Simulated: simulated, Tokens: domain.Tokens{Input: tokens, Output: 2 * tokens, Reasoning: 1}, Amount: domain.NanoUSD(tokens * 1000),
+	}}
 }
 
 // walk is one run on its way; next adds its next append, in the manner of the

@@ -252,8 +252,10 @@ func TestUsageCountsOnTheDayItHappened(t *testing.T) {
 	}
 	want := []projections.UsageDay{
 		{Tenant: "default", Workflow: "flow", Day: "2026-11-22", Started: 1},
-		{Tenant: "default", Workflow: "flow", Day: "2026-11-23", Completed: 1, Ended: 1, DurationMS: 121_500, Simulated: 1,
-			Calls: 1, SimulatedCalls: 1, TokensInput: 10, TokensOutput: 20, TokensReasoning: 1, Cost: 10_000},
+		{
+			Tenant: "default", Workflow: "flow", Day: "2026-11-23", Completed: 1, Ended: 1, DurationMS: 121_500, Simulated: 1,
+			Calls: 1, SimulatedCalls: 1, TokensInput: 10, TokensOutput: 20, TokensReasoning: 1, Cost: 10_000,
+		},
 	}
 	if diff := cmp.Diff(want, days); diff != "" {
 		t.Error(diff)

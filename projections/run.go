@@ -117,7 +117,7 @@ func RunsDefinition() *projection.Definition {
 		Name: "runs", Version: 1,
 		Tables: []*projection.Schema{runs.Schema, steps.Schema},
 		Handlers: []projection.Handler{
-			projection.On(runStarted), projection.On(stepScheduled), projection.On(stepCompleted), projection.On(stepFailed),
+			projection.On(runStarted), projection.On(stepScheduled), projection.On(stepStarted), projection.On(stepCompleted), projection.On(stepFailed),
 			projection.On(stepLapsed), projection.On(stepSkipped), projection.On(tokensSpent),
 			projection.On(runCompleted), projection.On(runFailed), projection.On(runCancelled),
 		},
@@ -223,6 +223,11 @@ func stepScheduled(w *projection.Rows, r events.Recorded[events.StepScheduled]) 
 			s.Template, s.TemplateVersion = e.Template.ID, versionOf(e.Template)
 		}
 	})
+}
+
+// stepStarted changes nothing but the run's version.
+func stepStarted(w *projection.Rows, r events.Recorded[events.StepStarted]) {
+	changeRun(w, r.Envelope, func(*Run) {})
 }
 
 func stepCompleted(w *projection.Rows, r events.Recorded[events.StepCompleted]) {

@@ -38,8 +38,10 @@ func TestEveryCombinationOfFiltersIsAValidStatement(t *testing.T) {
 		if _, err := (projections.Runs{DB: pool}).List(t.Context(), "default", runs, "", 10); err != nil {
 			t.Errorf("%+v: %v", runs, err)
 		}
-		tasks := projections.TaskFilter{At: at, States: runs.States, Workflow: runs.Workflow, RequestedBy: runs.StartedBy, OldestFirst: runs.OldestFirst,
-			Agent: one(bits, 5, "a"), Run: domain.RunID(one(bits, 6, "run_1"))}
+		tasks := projections.TaskFilter{
+			At: at, States: runs.States, Workflow: runs.Workflow, RequestedBy: runs.StartedBy, OldestFirst: runs.OldestFirst,
+			Agent: one(bits, 5, "a"), Run: domain.RunID(one(bits, 6, "run_1")),
+		}
 		if _, err := (projections.Tasks{DB: pool}).List(t.Context(), "default", tasks, "", 10); err != nil {
 			t.Errorf("%+v: %v", tasks, err)
 		}

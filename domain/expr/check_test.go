@@ -14,8 +14,10 @@ func definition() domain.Definition {
 	return domain.Definition{
 		ID: "test", Parameters: []domain.Parameter{{Name: "n", Type: "integer"}},
 		Steps: []domain.Step{
-			{ID: "a", Kind: domain.NoopStep}, {ID: "b", Kind: domain.NoopStep, Needs: []string{"a"}},
-			{ID: "c", Kind: domain.NoopStep, Needs: []string{"b"}}, {ID: "d", Kind: domain.NoopStep},
+			{ID: "a", Kind: domain.NoopStep},
+			{ID: "b", Kind: domain.NoopStep, Needs: []string{"a"}},
+			{ID: "c", Kind: domain.NoopStep, Needs: []string{"b"}},
+			{ID: "d", Kind: domain.NoopStep},
 		},
 	}
 }

@@ -45,11 +45,15 @@ func (s TokenState) Revoked() bool { return s.revoked }
 var (
 	ErrTokenNotFound = &domain.Error{Kind: domain.NotFound, Code: "token.not_found", Message: "there is no such token"}
 
-	ErrTokenIssued = &domain.Error{Kind: domain.Conflict, Code: "token.already_issued",
-		Message: "the token was issued already", Fix: "rotate it, or issue one with a fresh id"}
+	ErrTokenIssued = &domain.Error{
+		Kind: domain.Conflict, Code: "token.already_issued",
+		Message: "the token was issued already", Fix: "rotate it, or issue one with a fresh id",
+	}
 
-	ErrTokenRevoked = &domain.Error{Kind: domain.Conflict, Code: "token.revoked",
-		Message: "the token is revoked", Fix: "issue a new one"}
+	ErrTokenRevoked = &domain.Error{
+		Kind: domain.Conflict, Code: "token.revoked",
+		Message: "the token is revoked", Fix: "issue a new one",
+	}
 )
 
 // actorID needs no escaping in JSON, so that the actor attribute of an event has

@@ -19,8 +19,10 @@ const stream domain.StreamID = "system/token_0190f4d2-0000-7000-8000-00000000000
 func secret(digit string) string { return "sha256:" + strings.Repeat(digit, 64) }
 
 func issue() commands.IssueToken {
-	return commands.IssueToken{Token: stream, Tenant: "default", Actor: domain.Actor{ID: "u_1", Kind: domain.Human},
-		Permissions: []domain.Permission{domain.RunStart}, SecretHash: secret("a")}
+	return commands.IssueToken{
+		Token: stream, Tenant: "default", Actor: domain.Actor{ID: "u_1", Kind: domain.Human},
+		Permissions: []domain.Permission{domain.RunStart}, SecretHash: secret("a"),
+	}
 }
 
 func rotate(digit string) commands.RotateToken {

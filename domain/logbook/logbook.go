@@ -31,11 +31,15 @@ func (s State) Level() int { return s.level }
 
 // The sentinels.
 var (
-	ErrLower = &domain.Error{Kind: domain.Conflict, Code: "log.level_lower", Field: "level",
-		Message: "the level of a log only rises"}
+	ErrLower = &domain.Error{
+		Kind: domain.Conflict, Code: "log.level_lower", Field: "level",
+		Message: "the level of a log only rises",
+	}
 
-	ErrBeyondBuild = &domain.Error{Kind: domain.Invalid, Code: "log.level_beyond_build", Field: "level",
-		Message: "this build cannot write that level", Fix: "upgrade every process first"}
+	ErrBeyondBuild = &domain.Error{
+		Kind: domain.Invalid, Code: "log.level_beyond_build", Field: "level",
+		Message: "this build cannot write that level", Fix: "upgrade every process first",
+	}
 )
 
 // Decide answers a command with the events it leads to.

@@ -20,6 +20,8 @@ func Decide(s State, c commands.Run, now time.Time) ([]events.Run, error) {
 	switch c := c.(type) {
 	case commands.StartRun:
 		return startRun(s, c, now)
+	case commands.BeginStep:
+		return beginStep(s, c)
 	case commands.CompleteStep:
 		return completeStep(s, c, now)
 	case commands.FailStep:
@@ -126,6 +128,41 @@ func failStep(s State, c commands.FailStep, now time.Time) ([]events.Run, error)
 	return d.fail(i, c.Fault), nil
 }
 
+// beginStep protects rule 12. An effect that is keyed may be begun by a second
+// worker, because whoever performs it knows the key.
+func beginStep(s State, c commands.BeginStep) ([]events.Run, error) {
+	i, err := s.find(c.Path, c.Attempt)
+	if err != nil {
+		return nil, err
+	}
+	if !s.isOpen(i, c.Attempt) {
+		return nil, ErrNotOpen
+	}
+	def, st := &s.def.Steps[i], &s.steps[i]
+	switch def.Effect {
+	case domain.Keyed, domain.AtMostOnce:
+	case domain.Repeatable, "":
+		return nil, nil
+	}
+	switch {
+	case st.begunBy == c.Worker, st.begunBy != "" && def.Effect == domain.Keyed:
+		return nil, nil
+	case st.begunBy != "":
+		return nil, ErrBegunByAnother
+	}
+	return []events.Run{events.StepStarted{Path: c.Path, Attempt: c.Attempt, Worker: c.Worker, Key: effectKey(c.Run, c.Path, st.inputHash)}}, nil
+}
+
+// effectKey names what the action is, so it is the same for every attempt at it.
+func effectKey(run domain.StreamID, path domain.StepPath, inputHash string) string {
+	return string(domain.DerivedCommandID("effect", domain.EventID(string(run)+"/"+string(path)+"/"+inputHash)))
+}
+
+// outcomeUnknown reports whether an effect that may happen once may have.
+func (s *State) outcomeUnknown(i int) bool {
+	return s.def.Steps[i].Effect == domain.AtMostOnce && s.steps[i].begunBy != ""
+}
+
 // lapseStep protects rules 7 and 12.
 func lapseStep(s State, c commands.LapseStep, now time.Time) ([]events.Run, error) {
 	i, err := s.find(c.Path, c.Attempt)
@@ -134,7 +171,7 @@ func lapseStep(s State, c commands.LapseStep, now time.Time) ([]events.Run, erro
 	}
 	d := newDecision(&s, c.Run, now, events.StepLapsed{Path: c.Path, Attempt: c.Attempt, Worker: c.Worker})
 	switch {
-	case s.def.Steps[i].Effect == domain.AtMostOnce:
+	case s.outcomeUnknown(i):
 		return d.failFinally(i, unknownOutcome("its worker went away")), nil
 	case s.steps[i].lapses+1 >= MaxLapses:
 		return d.failFinally(i, domain.Fault{Code: CodeAbandoned, Message: fmt.Sprintf("%d workers went away during the step", MaxLapses)}), nil
@@ -225,8 +262,10 @@ func spent(st *step, r commands.StepResult) []events.Run {
 }
 
 func unknownOutcome(why string) domain.Fault {
-	return domain.Fault{Code: CodeOutcomeUnknown, Final: true,
-		Message: why + "; its effect may have happened and must not happen twice"}
+	return domain.Fault{
+		Code: CodeOutcomeUnknown, Final: true,
+		Message: why + "; its effect may have happened and must not happen twice",
+	}
 }
 
 // hashInput is the hash of a step's input: "sha256:" and hex.

@@ -171,7 +171,7 @@ func (d *decision) failFinally(i int, fault domain.Fault) []events.Run {
 func (d *decision) timeOut(i int) []events.Run {
 	st := &d.s.def.Steps[i]
 	why := fmt.Sprintf("attempt %d took longer than %s", d.s.steps[i].attempt, timeoutOf(st))
-	if st.Effect == domain.AtMostOnce { // rule 12
+	if d.s.outcomeUnknown(i) { // rule 12
 		return d.failFinally(i, unknownOutcome(why))
 	}
 	return d.fail(i, domain.Fault{Code: CodeTimeout, Message: why})

@@ -16,6 +16,10 @@ func Evolve(s State, e events.Run) State {
 		return started(s, e)
 	case events.StepScheduled:
 		s.scheduled(e)
+	case events.StepStarted:
+		if i, ok := s.live(e.Path); ok {
+			s.steps[i].begunBy = e.Worker
+		}
 	case events.StepCompleted:
 		s.completed(e)
 	case events.StepFailed:
@@ -80,7 +84,7 @@ func (s *State) scheduled(e events.StepScheduled) {
 		s.open = slices.Insert(s.open, at, i)
 	}
 	st := &s.steps[i]
-	st.status, st.attempt, st.deadline, st.inputHash, st.retryAt = StepScheduled, e.Attempt, e.Deadline, e.InputHash, time.Time{}
+	st.status, st.attempt, st.deadline, st.inputHash, st.retryAt, st.begunBy = StepScheduled, e.Attempt, e.Deadline, e.InputHash, time.Time{}, ""
 }
 
 func (s *State) completed(e events.StepCompleted) {

@@ -125,6 +125,8 @@ func decodeCommand(t *testing.T, d decision) commands.Run {
 		return read[commands.CompleteStep](t, d.Data)
 	case "run.fail_step":
 		return read[commands.FailStep](t, d.Data)
+	case "run.begin_step":
+		return read[commands.BeginStep](t, d.Data)
 	case "run.lapse_step":
 		return read[commands.LapseStep](t, d.Data)
 	case "run.fire_timer":
@@ -238,7 +240,9 @@ var scripts = map[string][]line{
 		{time.Second, lapse("plan", 1)},
 		{time.Second, paid(complete("plan", 1, `"late"`))},
 		{time.Second, complete("plan", 2, `{"title":"A"}`)},
-		{time.Second, lapse("send", 1)},
+		{time.Second, lapse("send", 1)}, // not begun: it is safe to try again
+		{time.Second, begin("send", 2)},
+		{time.Second, lapse("send", 2)},
 	},
 	"cancel": {
 		{0, article(noop("plan"), noop("other"), noop("last", "plan"))},

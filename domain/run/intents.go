@@ -69,7 +69,7 @@ func (s *State) work(stream domain.StreamID, i int) domain.Work {
 	w := domain.Work{
 		Stream: stream, Path: domain.StepPath(def.ID), Attempt: st.attempt, Kind: def.Kind,
 		Agent: s.agents[def.Agent], Template: s.prompts[def.Template], Input: s.input(i),
-		Priority: s.priority, Effect: def.Effect, Deadline: st.deadline,
+		Priority: s.priority, Effect: def.Effect, Deadline: st.deadline, Begun: st.begunBy != "",
 	}
 	if w.Effect == "" {
 		w.Effect = domain.Repeatable

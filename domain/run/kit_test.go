@@ -39,8 +39,10 @@ func scenarioAfter(t testing.TB, c commands.Run) scenario {
 func start(steps ...domain.Step) commands.StartRun {
 	return commands.StartRun{
 		Run: stream,
-		Definition: domain.Definition{ID: "test", Version: 1, Steps: steps,
-			Parameters: []domain.Parameter{{Name: "n", Type: "integer", Required: true}}},
+		Definition: domain.Definition{
+			ID: "test", Version: 1, Steps: steps,
+			Parameters: []domain.Parameter{{Name: "n", Type: "integer", Required: true}},
+		},
 		Inputs: map[string]json.RawMessage{"n": json.RawMessage("3")},
 	}
 }
@@ -64,6 +66,10 @@ func result(path domain.StepPath, attempt int, spent ...domain.Usage) commands.S
 	return commands.StepResult{Run: stream, Path: path, Attempt: attempt, Spent: spent, PriceTable: "prices-1"}
 }
 
+func begin(path domain.StepPath, attempt int) commands.BeginStep {
+	return commands.BeginStep{Run: stream, Path: path, Attempt: attempt, Worker: "w1"}
+}
+
 func lapse(path domain.StepPath, attempt int) commands.LapseStep {
 	return commands.LapseStep{Run: stream, Path: path, Attempt: attempt, Worker: "w1"}
 }
@@ -73,8 +79,10 @@ func fire(timer string) commands.FireTimer { return commands.FireTimer{Run: stre
 func cancel() commands.CancelRun { return commands.CancelRun{Run: stream, Reason: "no longer needed"} }
 
 func scheduled(path domain.StepPath, attempt int, input string, at time.Time) events.StepScheduled {
-	return events.StepScheduled{Path: path, Attempt: attempt, InputHash: hash(json.RawMessage(input)),
-		Effect: domain.Repeatable, Deadline: at.Add(domain.DefaultStepTimeout)}
+	return events.StepScheduled{
+		Path: path, Attempt: attempt, InputHash: hash(json.RawMessage(input)),
+		Effect: domain.Repeatable, Deadline: at.Add(domain.DefaultStepTimeout),
+	}
 }
 
 func completed(path domain.StepPath, attempt int, output string) events.StepCompleted {

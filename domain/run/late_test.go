@@ -168,11 +168,11 @@ func TestAnEndedRunCannotBeCancelledAndIgnoresTheRest(t *testing.T) {
 
 // Rule 12: an unknown outcome of an at-most-once step.
 
-func TestAnAtMostOnceStepOfUnknownOutcomeIsNotTriedAgain(t *testing.T) {
+func TestAnAtMostOnceStepThatWasBegunAndHasNoOutcomeIsNotTriedAgain(t *testing.T) {
 	t.Parallel()
 	a := noop("a")
 	a.Effect = domain.AtMostOnce
-	s := started(t, a).At(t0.Add(time.Hour))
+	s := started(t, a).After(begin("a", 1)).At(t0.Add(time.Hour))
 	for name, c := range map[string]commands.Run{"lapse": lapse("a", 1), "time-out": fire("timeout:a#1")} {
 		es := s.When(c).Events()
 		f, ok := es[len(es)-1].(events.RunFailed)
@@ -182,6 +182,52 @@ func TestAnAtMostOnceStepOfUnknownOutcomeIsNotTriedAgain(t *testing.T) {
 	}
 	if f := s.When(fail("a", 1)).Events()[0].(events.StepFailed); f.RetryAt == nil {
 		t.Error("a failure the worker is sure of is tried again")
+	}
+}
+
+func TestAnAtMostOnceStepThatWasNotBegunIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	a := noop("a")
+	a.Effect = domain.AtMostOnce
+	es := started(t, a).When(lapse("a", 1)).Events()
+	if again, ok := es[len(es)-1].(events.StepScheduled); !ok || again.Attempt != 2 {
+		t.Errorf("got %+v, want attempt 2", es)
+	}
+}
+
+func TestAGuardedEffectIsBegunByOneWorkerUnlessItsKeyProtectsIt(t *testing.T) {
+	t.Parallel()
+	other := begin("a", 1)
+	other.Worker = "w2"
+	for effect, want := range map[domain.EffectClass]*domain.Error{domain.AtMostOnce: run.ErrBegunByAnother, domain.Keyed: nil} {
+		a := noop("a")
+		a.Effect = effect
+		s := started(t, a)
+		es := s.When(begin("a", 1)).Events()
+		if b, ok := es[0].(events.StepStarted); !ok || b.Key == "" || b.Worker != "w1" {
+			t.Errorf("%s: got %+v", effect, es)
+		}
+		s = s.After(begin("a", 1))
+		s.When(begin("a", 1)).ThenNothing()
+		if want == nil {
+			s.When(other).ThenNothing()
+		} else {
+			s.When(other).ThenError(want)
+		}
+		s.After(complete("a", 1, `1`)).When(begin("a", 1)).ThenError(run.ErrNotOpen)
+	}
+	started(t, noop("a")).When(begin("a", 1)).ThenNothing()
+}
+
+func TestTheKeyOfAnEffectIsTheSameForEveryAttempt(t *testing.T) {
+	t.Parallel()
+	a := noop("a")
+	a.Effect = domain.Keyed
+	s := started(t, a)
+	first := s.When(begin("a", 1)).Events()[0].(events.StepStarted)
+	second := s.After(begin("a", 1), lapse("a", 1)).When(begin("a", 2)).Events()[0].(events.StepStarted)
+	if first.Key != second.Key {
+		t.Errorf("keys %s and %s differ", first.Key, second.Key)
 	}
 }
 

@@ -61,9 +61,14 @@ func nextCommand(t *rapid.T, s run.State) commands.Run {
 	case 0, 1, 2, 3:
 		return commands.CompleteStep{StepResult: drawResult(t, path, attempt), Output: drawOutput(t), Started: domaintest.Epoch}
 	case 4, 5:
-		return commands.FailStep{StepResult: drawResult(t, path, attempt),
-			Fault: domain.Fault{Code: "provider.refused", Final: rapid.Bool().Draw(t, "final")}}
+		return commands.FailStep{
+			StepResult: drawResult(t, path, attempt),
+			Fault:      domain.Fault{Code: "provider.refused", Final: rapid.Bool().Draw(t, "final")},
+		}
 	case 6, 7:
+		if rapid.Bool().Draw(t, "begins") {
+			return commands.BeginStep{Run: stream, Path: path, Attempt: attempt, Worker: "w1"}
+		}
 		return commands.LapseStep{Run: stream, Path: path, Attempt: attempt, Worker: "w1"}
 	case 8, 9, 10:
 		ids := []string{"deadline", "retry:s0#1", "timeout:s0#1", "retry:nobody#1", "nonsense", "timeout:s0#x"}

@@ -36,8 +36,10 @@
 //     to count, even after the end of the run, still records its model calls.
 //  10. A timer that fires early, late, twice or without meaning changes nothing.
 //  11. Nothing but money is recorded after a run has ended.
-//  12. The outcome of an attempt that lapsed or passed its deadline is unknown. A
-//     step of class at_most_once then fails and is not tried again.
+//  12. A guarded effect (keyed, or at most once) is begun by an event of its own,
+//     by one worker. The outcome of an attempt that was begun and then lapsed or
+//     passed its deadline is unknown: at most once, the step then fails and is
+//     not tried again.
 package run
 
 import (
@@ -140,6 +142,7 @@ type step struct {
 	deadline   time.Time // of the open attempt
 	retryAt    time.Time // when retrying
 	inputHash  string
+	begunBy    string // the worker that began the open attempt's guarded effect; empty: none
 	output     json.RawMessage
 	fault      *domain.Fault
 	calls      []int // recorded model calls, by attempt − 1
@@ -157,20 +160,40 @@ func (s *step) recorded(attempt int) int {
 var (
 	ErrNotFound = &domain.Error{Kind: domain.NotFound, Code: "run.not_found", Message: "there is no such run"}
 
-	ErrAlreadyStarted = &domain.Error{Kind: domain.Conflict, Code: "run.already_started",
-		Message: "the run has already started", Fix: "start a run with a fresh id"}
+	ErrAlreadyStarted = &domain.Error{
+		Kind: domain.Conflict, Code: "run.already_started",
+		Message: "the run has already started", Fix: "start a run with a fresh id",
+	}
+
+	ErrNotOpen = &domain.Error{
+		Kind: domain.Conflict, Code: "run.attempt_not_open", Message: "the attempt is not open any more",
+		Fix: "do not perform it",
+	}
+
+	ErrBegunByAnother = &domain.Error{
+		Kind: domain.Conflict, Code: "run.begun_by_another", Message: "another worker has begun the effect",
+		Fix: "do not perform it",
+	}
 
 	ErrAlreadyEnded = &domain.Error{Kind: domain.Conflict, Code: "run.already_ended", Message: "the run has already ended"}
 
-	ErrUnknownAgent = &domain.Error{Kind: domain.Invalid, Code: "run.unknown_agent", Message: "the agent is not known",
-		Fix: "name an agent of the library"}
+	ErrUnknownAgent = &domain.Error{
+		Kind: domain.Invalid, Code: "run.unknown_agent", Message: "the agent is not known",
+		Fix: "name an agent of the library",
+	}
 
-	ErrUnknownTemplate = &domain.Error{Kind: domain.Invalid, Code: "run.unknown_template", Message: "the template is not known",
-		Fix: "name a template of the library"}
+	ErrUnknownTemplate = &domain.Error{
+		Kind: domain.Invalid, Code: "run.unknown_template", Message: "the template is not known",
+		Fix: "name a template of the library",
+	}
 
-	ErrUnknownAttempt = &domain.Error{Kind: domain.Invalid, Code: "run.unknown_attempt",
-		Message: "the run never made this attempt due", Fix: "report the path and attempt of the lease"}
+	ErrUnknownAttempt = &domain.Error{
+		Kind: domain.Invalid, Code: "run.unknown_attempt",
+		Message: "the run never made this attempt due", Fix: "report the path and attempt of the lease",
+	}
 
-	ErrNewerEngine = &domain.Error{Kind: domain.Unavailable, Code: "run.newer_engine",
-		Message: "the run follows rules newer than this process", Fix: "upgrade this process"}
+	ErrNewerEngine = &domain.Error{
+		Kind: domain.Unavailable, Code: "run.newer_engine",
+		Message: "the run follows rules newer than this process", Fix: "upgrade this process",
+	}
 )

@@ -46,11 +46,15 @@ func (s State) Archived() bool { return s.archived }
 var (
 	ErrNotFound = &domain.Error{Kind: domain.NotFound, Code: "workflow.not_found", Message: "there is no such workflow"}
 
-	ErrAlreadyCreated = &domain.Error{Kind: domain.Conflict, Code: "workflow.already_created",
-		Message: "the workflow exists already", Fix: "revise it, or create one with a fresh id"}
+	ErrAlreadyCreated = &domain.Error{
+		Kind: domain.Conflict, Code: "workflow.already_created",
+		Message: "the workflow exists already", Fix: "revise it, or create one with a fresh id",
+	}
 
-	ErrArchived = &domain.Error{Kind: domain.Conflict, Code: "workflow.archived",
-		Message: "the workflow is archived", Fix: "create a new one from its definition"}
+	ErrArchived = &domain.Error{
+		Kind: domain.Conflict, Code: "workflow.archived",
+		Message: "the workflow is archived", Fix: "create a new one from its definition",
+	}
 )
 
 // Check reports the first mistake in a definition. It is what a definition must

@@ -27,7 +27,7 @@ type Config struct {
 	URL       string     `env:"HISHAMOS_URL" shown:"http:// and HISHAMOS_LISTEN" doc:"Address at which clients reach the server."`
 	Token     Secret     `env:"HISHAMOS_TOKEN" shown:"the file client.json" doc:"Token with which the client signs in."`
 	LogLevel  slog.Level `env:"HISHAMOS_LOG_LEVEL" envDefault:"info" doc:"Least level of the program's own log: debug, info, warn or error."`
-	LogFormat Format     `env:"HISHAMOS_LOG_FORMAT" envDefault:"text" doc:"Form of the program's own log: text or json."`
+	LogFormat Format     `env:"HISHAMOS_LOG_FORMAT" envDefault:"json" doc:"Form of the program's own log: text or json."`
 	Workers   int        `env:"HISHAMOS_WORKERS" envDefault:"8" min:"1" max:"10000" doc:"Steps that this process works on at the same time."`
 
 	ShutdownGrace time.Duration `env:"HISHAMOS_SHUTDOWN_GRACE" envDefault:"20s" doc:"Time that running work gets to end after SIGTERM or Ctrl-C."`
@@ -44,7 +44,7 @@ type Config struct {
 
 	QueueLimit      int   `env:"HISHAMOS_QUEUE_LIMIT" envDefault:"4096" min:"1" max:"10000000" doc:"Commands that may wait to be committed; further ones are refused with 503."`
 	RelayLagLimit   int64 `env:"HISHAMOS_RELAY_LAG_LIMIT" envDefault:"1000000" min:"1" doc:"Events that may wait to be published; above it new work is refused with 503."`
-	MinFreeDisk     Bytes `env:"HISHAMOS_MIN_FREE_DISK" envDefault:"512MB" doc:"Free disk space below which new work is refused with 507."`
+	MinFreeDisk     Bytes `env:"HISHAMOS_MIN_FREE_DISK" envDefault:"512MB" doc:"Free disk space below which new work is refused with 503."`
 	IdempotencyDays int   `env:"HISHAMOS_IDEMPOTENCY_DAYS" envDefault:"7" min:"7" max:"3650" doc:"Days for which a repeated Idempotency-Key gets the first answer again."`
 
 	OpenAIKey     Secret `env:"OPENAI_API_KEY" shown:"none: models are simulated" doc:"Key of an OpenAI-compatible provider."`

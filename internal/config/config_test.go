@@ -29,7 +29,7 @@ func TestAnEmptyEnvironmentGivesTheEmbeddedProfile(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := config.Config{
-		Data: "/srv/data", Listen: "127.0.0.1:8080", LogLevel: slog.LevelInfo, LogFormat: config.Text,
+		Data: "/srv/data", Listen: "127.0.0.1:8080", LogLevel: slog.LevelInfo, LogFormat: config.JSON,
 		Workers: 8, ShutdownGrace: 20 * time.Second, MavenURL: "https://repo1.maven.org/maven2", KafkaPartitions: 4,
 		LogRetain: config.Retain{Size: 256e6}, Express: true, QueueLimit: 4096, RelayLagLimit: 1_000_000, MinFreeDisk: 512e6,
 		IdempotencyDays: 7, OpenAIBaseURL: "https://api.openai.com/v1", Model: "gpt-4.1-mini",
@@ -47,7 +47,7 @@ func TestEverySettingIsRead(t *testing.T) {
 	c, err := config.Load([]string{
 		"HISHAMOS_DATA=/d", "HISHAMOS_LISTEN=:9090", "HISHAMOS_URL=https://h.example/", "HISHAMOS_TOKEN=tok", "DATABASE_URL=postgres://u:p@h/db",
 		"KAFKA_BROKERS=a:9092, b:9092", "HISHAMOS_LOG_RETAIN=all", "HISHAMOS_KAFKA_REPLICATION=3", "HISHAMOS_EXPRESS=off",
-		"HISHAMOS_WORKERS=2", "HISHAMOS_LOG_LEVEL=debug", "HISHAMOS_LOG_FORMAT=json", "OPENAI_API_KEY=sk", "OPENAI_BASE_URL=http://m/v1",
+		"HISHAMOS_WORKERS=2", "HISHAMOS_LOG_LEVEL=debug", "HISHAMOS_LOG_FORMAT=text", "OPENAI_API_KEY=sk", "OPENAI_BASE_URL=http://m/v1",
 		"HISHAMOS_MODEL=m", "HISHAMOS_MAVEN_URL=http://mirror", "HISHAMOS_POSTGRES_BIN=/pg", "HISHAMOS_QUEUE_LIMIT=1",
 		"HISHAMOS_RELAY_LAG_LIMIT=2", "HISHAMOS_MIN_FREE_DISK=1.5GiB", "HISHAMOS_IDEMPOTENCY_DAYS=30", "HISHAMOS_SHUTDOWN_GRACE=1m",
 	})
@@ -57,7 +57,7 @@ func TestEverySettingIsRead(t *testing.T) {
 	want := config.Config{
 		Data: "/d", Listen: ":9090", URL: "https://h.example", Token: config.NewSecret("tok"), DatabaseURL: config.NewSecret("postgres://u:p@h/db"),
 		KafkaBrokers: []string{"a:9092", "b:9092"}, KafkaPartitions: 16, KafkaReplication: 3, LogRetain: config.Retain{All: true},
-		Workers: 2, LogLevel: slog.LevelDebug, LogFormat: config.JSON, OpenAIKey: config.NewSecret("sk"), OpenAIBaseURL: "http://m/v1",
+		Workers: 2, LogLevel: slog.LevelDebug, LogFormat: config.Text, OpenAIKey: config.NewSecret("sk"), OpenAIBaseURL: "http://m/v1",
 		Model: "m", MavenURL: "http://mirror", PostgresBin: "/pg", QueueLimit: 1, RelayLagLimit: 2, MinFreeDisk: 3 << 29,
 		IdempotencyDays: 30, ShutdownGrace: time.Minute,
 	}
@@ -81,7 +81,7 @@ func TestAWrongValueIsNamedWithItsFix(t *testing.T) {
 		{"HISHAMOS_LOG_RETAIN", "some", "not a size", "256MB"},
 		{"HISHAMOS_EXPRESS", "maybe", "neither on nor off", "on"},
 		{"HISHAMOS_LOG_LEVEL", "loud", "not a level", "debug, info, warn or error"},
-		{"HISHAMOS_LOG_FORMAT", "xml", "neither json nor text", "text"},
+		{"HISHAMOS_LOG_FORMAT", "xml", "neither json nor text", "such as json"},
 		{"HISHAMOS_SHUTDOWN_GRACE", "20", "not a duration", "20s"},
 		{"HISHAMOS_SHUTDOWN_GRACE", "-20s", "negative", "20s"},
 		{"HISHAMOS_LISTEN", "localhost", "needs a port", ":8080"},

@@ -45,19 +45,25 @@ type Dispatcher struct {
 var _ commands.Dispatcher = (*Dispatcher)(nil)
 
 // ErrForbidden says which permission is missing.
-var ErrForbidden = &domain.Error{Kind: domain.Forbidden, Code: "permission.missing", Message: "permission is missing",
-	Fix: "ask an administrator for it"}
+var ErrForbidden = &domain.Error{
+	Kind: domain.Forbidden, Code: "permission.missing", Message: "permission is missing",
+	Fix: "ask an administrator for it",
+}
 
 // ErrStale says that the stream has moved on from the version the caller saw.
-var ErrStale = &domain.Error{Kind: domain.Stale, Code: "version.stale", Field: "If-Match",
-	Message: "it was changed since you read it", Fix: "read it again and send its new version"}
+var ErrStale = &domain.Error{
+	Kind: domain.Stale, Code: "version.stale", Field: "If-Match",
+	Message: "it was changed since you read it", Fix: "read it again and send its new version",
+}
 
 // ErrNotFound hides streams of other tenants as if they were not there.
 var ErrNotFound = &domain.Error{Kind: domain.NotFound, Code: "stream.not_found", Message: "not found"}
 
 // ErrContended says that other processes kept changing the stream.
-var ErrContended = &domain.Error{Kind: domain.Unavailable, Code: "stream.contended",
-	Message: "too many others are changing it", Fix: "try again"}
+var ErrContended = &domain.Error{
+	Kind: domain.Unavailable, Code: "stream.contended",
+	Message: "too many others are changing it", Fix: "try again",
+}
 
 // New returns a dispatcher over a store for the given aggregates.
 func New(store eventstore.Store, opts Options, aggregates ...Aggregate) *Dispatcher {
@@ -213,9 +219,11 @@ func (d *Dispatcher) propose(stream domain.StreamID, decided []events.Event, now
 			return w, fmt.Errorf("propose %s: not in the catalogue, or retired", e.EventType())
 		}
 		if level := d.opts.Level(); t.Level > level {
-			return w, &domain.Error{Kind: domain.Unavailable, Code: "log.level_too_low",
+			return w, &domain.Error{
+				Kind: domain.Unavailable, Code: "log.level_too_low",
 				Message: fmt.Sprintf("event %s needs log level %d, the log is at %d", t.Name, t.Level, level),
-				Fix:     fmt.Sprintf("when every process runs this version: hishamos log level %d", t.Level)}
+				Fix:     fmt.Sprintf("when every process runs this version: hishamos log level %d", t.Level),
+			}
 		}
 		version, data, err := events.Encode(e)
 		if err != nil {

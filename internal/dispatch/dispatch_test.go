@@ -44,8 +44,10 @@ const hash = "sha256:00000000000000000000000000000000000000000000000000000000000
 
 var (
 	token    = domain.NamedStreamID(domain.DefaultTenant, "token", "t")
-	operator = domain.Principal{Tenant: domain.DefaultTenant, Chain: []domain.Actor{{Kind: domain.Operator, ID: "op"}},
-		Permissions: []domain.Permission{domain.AllPermissions}}
+	operator = domain.Principal{
+		Tenant: domain.DefaultTenant, Chain: []domain.Actor{{Kind: domain.Operator, ID: "op"}},
+		Permissions: []domain.Permission{domain.AllPermissions},
+	}
 )
 
 func issue(id string) commands.Request {
@@ -278,5 +280,41 @@ func TestIdleStreamsAreForgottenBeyondTheLimit(t *testing.T) {
 	}
 	if n := d.Cached(); n > 2 {
 		t.Errorf("%d streams in memory, want at most 2", n)
+	}
+}
+
+// Two dispatchers are two processes: neither is told of the other's commits.
+func TestWhatIsRefusedOrSatisfiedIsDecidedOnWhatOtherProcessesWrote(t *testing.T) {
+	t.Parallel()
+	errNone := &domain.Error{Kind: domain.NotFound, Code: "token.not_found", Message: "not found"}
+	careful := rotations
+	careful.Decide = func(n int, c commands.Token, now time.Time) ([]events.Token, error) {
+		if _, rotates := c.(commands.RotateToken); rotates && n == 0 {
+			return nil, errNone
+		}
+		return rotations.Decide(n, c, now)
+	}
+	store := memory.New(memory.Options{})
+	one := dispatch.New(store, dispatch.Options{}, dispatch.For(careful))
+	other := dispatch.New(store, dispatch.Options{}, dispatch.For(careful))
+	if _, err := other.Do(t.Context(), rotate("early")); !errors.Is(err, errNone) {
+		t.Fatalf("rotate what was not issued: %v", err)
+	}
+	if _, err := one.Do(t.Context(), issue("issue")); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := other.Do(t.Context(), rotate("rotate")); err != nil || r.Version != 2 {
+		t.Fatalf("rotate after another process issued: %+v, %v", r, err)
+	}
+	satisfied := commands.Request{ID: "revoke", Principal: operator, Command: commands.RevokeToken{Token: token}}
+	if r, err := one.Do(t.Context(), satisfied); err != nil || r.Version != 2 {
+		t.Fatalf("satisfied at another version than the store's: %+v, %v", r, err)
+	}
+	if _, err := one.Do(t.Context(), rotate("again")); err != nil {
+		t.Fatal(err)
+	}
+	n, version, err := dispatch.Observe(t.Context(), other, token, 0, func(n int) int { return n })
+	if err != nil || version != 3 || n != 3 {
+		t.Fatalf("observed %d at version %d, %v", n, version, err)
 	}
 }

@@ -40,10 +40,14 @@ type Broker struct {
 
 // The ways a broker cannot start.
 var (
-	ErrBrokerInUse = &domain.Error{Kind: domain.Unavailable, Code: "embedded.broker_in_use",
-		Message: "another process uses the broker's folder or port", Fix: "stop the other process, or choose another folder and port"}
-	ErrBrokerDamaged = &domain.Error{Kind: domain.Internal, Code: "embedded.broker_damaged",
-		Message: "the broker's folder cannot be read", Fix: "delete the folder: it is refilled from the event store"}
+	ErrBrokerInUse = &domain.Error{
+		Kind: domain.Unavailable, Code: "embedded.broker_in_use",
+		Message: "another process uses the broker's folder or port", Fix: "stop the other process, or choose another folder and port",
+	}
+	ErrBrokerDamaged = &domain.Error{
+		Kind: domain.Internal, Code: "embedded.broker_damaged",
+		Message: "the broker's folder cannot be read", Fix: "delete the folder: it is refilled from the event store",
+	}
 )
 
 // StartBroker starts the broker on its folder, which is made if it is missing.

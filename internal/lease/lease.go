@@ -64,8 +64,10 @@ type Board struct {
 
 // NewBoard returns an empty board.
 func NewBoard(clock domain.Clock) *Board {
-	return &Board{clock: clock, byPlace: make(map[place]*item), streams: make(map[domain.StreamID]map[domain.StepPath]*item),
-		tenants: make(map[domain.Tenant]*offers), offered: make(chan struct{})}
+	return &Board{
+		clock: clock, byPlace: make(map[place]*item), streams: make(map[domain.StreamID]map[domain.StepPath]*item),
+		tenants: make(map[domain.Tenant]*offers), offered: make(chan struct{}),
+	}
 }
 
 // Reconcile makes the board agree with a stream's open work: what is missing is
@@ -85,6 +87,9 @@ func (b *Board) Reconcile(stream domain.StreamID, open []domain.Work) {
 	offered := false
 	for _, w := range open {
 		if _, ok := b.byPlace[place{w.Stream, w.Path}]; ok {
+			continue
+		}
+		if w.Begun && w.Effect == domain.AtMostOnce { // whoever began it is not known here
 			continue
 		}
 		b.seq++

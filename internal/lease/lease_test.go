@@ -148,3 +148,16 @@ func TestForgettingAPartitionWithdrawsItsWorkOnly(t *testing.T) {
 		t.Errorf("claimed %q, want b", got)
 	}
 }
+
+func TestAnAtMostOnceEffectThatWasBegunElsewhereIsNotOfferedAgain(t *testing.T) {
+	t.Parallel()
+	b, _ := newBoard()
+	s := run("default", "1")
+	once, keyed := work(s, "once", 1, 0), work(s, "keyed", 1, 0)
+	once.Effect, once.Begun = domain.AtMostOnce, true
+	keyed.Effect, keyed.Begun = domain.Keyed, true
+	b.Reconcile(s, []domain.Work{once, keyed})
+	if got := paths(b.Claim("w", 9, 0)); got != "keyed" {
+		t.Errorf("claimed %q, want only what its key protects", got)
+	}
+}

@@ -86,7 +86,7 @@ func (c *checker) checkRendering(t *library.Template) {
 		}
 		if text, err := render(t, without); !p.Required && err != nil {
 			c.add("parameters/renders", "without %q: %v", p.Name, err)
-		} else if !p.Required && p.Default == nil && text == whole {
+		} else if !p.Required && p.Default == nil && words(text) == words(whole) {
 			c.add("parameters/shows", "%q does not change the text", p.Name)
 		}
 		c.checkValues(t, p, all, whole)

@@ -25,6 +25,7 @@ type store struct {
 	reads   int
 	fail    error
 	wake    chan struct{}
+	onHead  func() // called before the head is read
 }
 
 func newStore() *store { return &store{wake: make(chan struct{}, 1)} }
@@ -71,6 +72,9 @@ func (s *store) ReadAll(_ context.Context, after domain.Position, limit int) ([]
 }
 
 func (s *store) Head(context.Context) (eventstore.Head, error) {
+	if s.onHead != nil {
+		s.onHead()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return eventstore.Head{Position: domain.Position(len(s.records))}, s.fail
@@ -145,6 +149,22 @@ func TestAFeedReturnsEveryEventOnceInOrderWhileOthersAppend(t *testing.T) {
 			writers.Wait()
 			readers.Wait()
 		})
+	}
+}
+
+func TestWhatIsCommittedWhileAFeedJoinsIsNotLost(t *testing.T) {
+	t.Parallel()
+	s := newStore()
+	s.append("default/run_a", "run.started")
+	s.onHead = func() { // after the feed has read to the end, before it is offered anything
+		s.onHead = nil
+		s.append("default/run_a", "run.completed")
+	}
+	h := run(t, s, live.Options{Poll: time.Hour})
+	f := h.Follow(live.Filter{}, 0)
+	defer f.Close()
+	if got := positions(t, f, 2); fmt.Sprint(got) != "[1 2]" {
+		t.Errorf("positions = %v", got)
 	}
 }
 

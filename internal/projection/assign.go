@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
+	"strconv"
 	"sync"
 	"time"
 
@@ -75,7 +77,7 @@ func (k feedKey) lock(version int) string {
 // assign takes this process's share of the partitions and gives back what is
 // over it.
 func (r *Runner) assign(ctx context.Context, held map[feedKey]*follower, wg *sync.WaitGroup) error {
-	processes, err := r.store.Attend(ctx, r.process)
+	processes, err := r.store.Attend(ctx, r.crew()+"/"+r.process)
 	if err != nil {
 		return err
 	}
@@ -124,6 +126,17 @@ func (r *Runner) assign(ctx context.Context, held map[feedKey]*follower, wg *syn
 		})
 	}
 	return nil
+}
+
+// crew names the processes that share the same partitions: those with the same
+// versions of the same projections. While two builds of the program run side by
+// side, neither leaves partitions to the other that it would not take.
+func (r *Runner) crew() string {
+	h := fnv.New64a()
+	for _, name := range r.order {
+		fmt.Fprintf(h, "%s %d\n", name, r.defs[name].Version)
+	}
+	return strconv.FormatUint(h.Sum64(), 16)
 }
 
 func (r *Runner) releaseAll(held map[feedKey]*follower) {

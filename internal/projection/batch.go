@@ -38,7 +38,8 @@ type streamEvents struct {
 }
 
 func newBatch(d map[string]func(*Rows, events.Recorded[events.Event]), c *cache,
-	load func(context.Context, *Schema, []any) ([]Versioned, error)) *batch {
+	load func(context.Context, *Schema, []any) ([]Versioned, error),
+) *batch {
 	return &batch{handlers: d, cache: c, load: load, changed: make(map[slot]*entry), sums: make(map[slot]any)}
 }
 

@@ -36,9 +36,11 @@ type Feed struct {
 	promise
 }
 
-// promise is a mark that becomes true when the feed has read up to an offset.
+// promise is a mark that becomes true when the feed has read up to an offset and
+// has the record at a position.
 type promise struct {
 	mark domain.Position
+	tail domain.Position
 	end  int64
 }
 
@@ -62,9 +64,11 @@ func (r *Runner) Open(ctx context.Context, projection string, p log.Partition) (
 	if p.ID < 0 || int(p.ID) >= topics[p.Topic] {
 		return nil, fmt.Errorf("open projection %s: there is no partition %s", d.Name, p)
 	}
-	f := &Feed{runner: r, def: d, handlers: d.handlers(), build: build, partition: p, partitions: topics[p.Topic],
+	f := &Feed{
+		runner: r, def: d, handlers: d.handlers(), build: build, partition: p, partitions: topics[p.Topic],
 		nudged: make(chan struct{}, 1),
-		cache:  newCache(r.cacheRows), parked: make(map[domain.StreamID]Parked)}
+		cache:  newCache(r.cacheRows), parked: make(map[domain.StreamID]Parked),
+	}
 	if f.at, f.fence, err = r.store.Own(ctx, build, p); err != nil {
 		return nil, fmt.Errorf("own %s of %s: %w", p, d.Name, err)
 	}
@@ -266,7 +270,7 @@ func (f *Feed) moved(next Checkpoint) {
 // keepPromise raises the mark once the records it depends on are applied.
 func (f *Feed) keepPromise() {
 	f.mu.Lock()
-	raised := f.promise.mark > f.at.done() && f.at.Offset >= f.promise.end
+	raised := f.promise.mark > f.at.done() && f.at.Offset >= f.promise.end && f.at.Position >= f.promise.tail
 	if raised {
 		f.at.Mark = f.promise.mark
 	}

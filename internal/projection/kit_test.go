@@ -59,7 +59,8 @@ func newKit(t *testing.T, partitions int, rows projection.Store) *kit {
 	if rows == nil {
 		k.rows = memory.New()
 	}
-	k.def = &projection.Definition{Name: "secrets", Version: 1,
+	k.def = &projection.Definition{
+		Name: "secrets", Version: 1,
 		Tables: []*projection.Schema{secrets.Schema, tallies.Schema},
 		Handlers: []projection.Handler{
 			projection.On(func(w *projection.Rows, r events.Recorded[events.TokenIssued]) {
@@ -84,7 +85,8 @@ func newKit(t *testing.T, partitions int, rows projection.Store) *kit {
 				row.Revoked = true
 				secrets.Put(w, row)
 			}),
-		}}
+		},
+	}
 	k.world = projectiontest.NewWorld(t, k.events, partitions)
 	k.runner = k.world.Runner(t, k.rows, 100, k.def)
 	if err := k.runner.Prepare(t.Context()); err != nil {

@@ -40,7 +40,9 @@ func (r *Runner) open() []*Feed {
 
 // Sweep lets idle partitions advance. The order matters: first the relay's mark
 // R is read, then the end of each partition; once a feed has read to that end,
-// it has every event up to R.
+// it has every event up to R. Unless the log has lost its newest records since
+// R was true: so the feed must also have the record that the partition ended
+// with then.
 func (r *Runner) Sweep(ctx context.Context) error {
 	feeds := r.open()
 	if r.mark == nil || len(feeds) == 0 {
@@ -54,7 +56,7 @@ func (r *Runner) Sweep(ctx context.Context) error {
 	var partitions []log.Partition
 	for _, f := range feeds {
 		f.mu.Lock()
-		if f.at.done() < mark && f.promise.mark < mark {
+		if _, known := mark.Tails[f.partition]; known && f.at.done() < mark.Position && f.promise.mark < mark.Position {
 			behind = append(behind, f)
 			if !slices.Contains(partitions, f.partition) {
 				partitions = append(partitions, f.partition)
@@ -74,7 +76,7 @@ func (r *Runner) Sweep(ctx context.Context) error {
 		// A promise that is still open is kept: replacing it for ever would starve
 		// a partition that is read more slowly than it is swept.
 		if f.promise.mark <= f.at.done() {
-			f.promise = promise{mark: mark, end: bounds[f.partition].End}
+			f.promise = promise{mark: mark.Position, tail: mark.Tails[f.partition], end: bounds[f.partition].End}
 		}
 		f.mu.Unlock()
 		select {

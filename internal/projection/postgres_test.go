@@ -14,6 +14,7 @@ import (
 	"github.com/hishamos/hishamos/domain"
 	"github.com/hishamos/hishamos/events"
 	"github.com/hishamos/hishamos/internal/lock"
+	"github.com/hishamos/hishamos/internal/log"
 	"github.com/hishamos/hishamos/internal/pg/pgtest"
 	"github.com/hishamos/hishamos/internal/projection"
 	"github.com/hishamos/hishamos/internal/projection/postgres"
@@ -142,7 +143,7 @@ func TestProcessesShareThePartitionsAndTakeOverFromTheDead(t *testing.T) {
 	start := func(name string) (*projection.Runner, context.CancelFunc, chan error) {
 		r, err := projection.New(projection.Config{
 			Definitions: []*projection.Definition{k.def}, Store: store, Log: k.world.Log, Events: k.events, Locks: session(t, url),
-			Process: name, Mark: func(context.Context) (domain.Position, error) { return 0, nil },
+			Process: name, Mark: func(context.Context) (log.Mark, error) { return log.Mark{}, nil },
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -206,8 +207,10 @@ func TestRequestsToRequeueReachTheOwner(t *testing.T) {
 	t.Parallel()
 	url, pool := tables(t)
 	k := newKit(t, 1, postgres.New(pool))
-	r, err := projection.New(projection.Config{Definitions: []*projection.Definition{k.def}, Store: postgres.New(pool), Log: k.world.Log,
-		Events: k.events, Locks: session(t, url), Process: "owner", Mark: func(context.Context) (domain.Position, error) { return k.world.Mark, nil }})
+	r, err := projection.New(projection.Config{
+		Definitions: []*projection.Definition{k.def}, Store: postgres.New(pool), Log: k.world.Log,
+		Events: k.events, Locks: session(t, url), Process: "owner", Mark: func(context.Context) (log.Mark, error) { return k.world.Published(), nil },
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -232,8 +235,10 @@ func TestARebuildSwitchesUnderARunningProcess(t *testing.T) {
 	t.Parallel()
 	url, pool := tables(t)
 	k := newKit(t, 2, postgres.New(pool))
-	r, err := projection.New(projection.Config{Definitions: []*projection.Definition{k.def}, Store: postgres.New(pool), Log: k.world.Log,
-		Events: k.events, Locks: session(t, url), Process: "one", Mark: func(context.Context) (domain.Position, error) { return 0, nil }})
+	r, err := projection.New(projection.Config{
+		Definitions: []*projection.Definition{k.def}, Store: postgres.New(pool), Log: k.world.Log,
+		Events: k.events, Locks: session(t, url), Process: "one", Mark: func(context.Context) (log.Mark, error) { return log.Mark{}, nil },
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -78,8 +78,10 @@ func (r *Runner) rebuild(ctx context.Context, d *Definition) error {
 	if err != nil {
 		return err
 	}
-	f := &filling{runner: r, def: d, handlers: d.handlers(), build: build, fence: fence,
-		cache: newCache(rebuildRows), parked: make(map[domain.StreamID]bool)}
+	f := &filling{
+		runner: r, def: d, handlers: d.handlers(), build: build, fence: fence,
+		cache: newCache(rebuildRows), parked: make(map[domain.StreamID]bool),
+	}
 	began := time.Now()
 	for {
 		if err := f.catchUp(ctx); err != nil {
@@ -229,8 +231,10 @@ func (f *filling) apply(ctx context.Context, in <-chan stage, out chan<- Changes
 		if err := b.applyDecoded(ctx, groups); err != nil {
 			return err
 		}
-		c := Changes{Build: f.build, Fence: f.fence, Tables: b.changes(f.def.Tables),
-			Checkpoint: Checkpoint{Position: s.position, Mark: s.position, Offset: -1}}
+		c := Changes{
+			Build: f.build, Fence: f.fence, Tables: b.changes(f.def.Tables),
+			Checkpoint: Checkpoint{Position: s.position, Mark: s.position, Offset: -1},
+		}
 		for _, p := range b.parked {
 			f.parked[p.event.Stream] = true
 			c.Park = append(c.Park, f.runner.park(p))

@@ -17,13 +17,17 @@ import (
 // What callers are told.
 var (
 	// ErrNotReady: the read model has no live build yet.
-	ErrNotReady = &domain.Error{Kind: domain.Unavailable, Code: "projection.not_ready",
-		Message: "the read model is being built", Fix: "try again shortly"}
+	ErrNotReady = &domain.Error{
+		Kind: domain.Unavailable, Code: "projection.not_ready",
+		Message: "the read model is being built", Fix: "try again shortly",
+	}
 	// ErrNotParked: there is nothing to requeue.
 	ErrNotParked = &domain.Error{Kind: domain.NotFound, Code: "projection.not_parked", Message: "the stream is not parked"}
 	// ErrWaited: the position was not reached in time.
-	ErrWaited = &domain.Error{Kind: domain.Unavailable, Code: "projection.behind",
-		Message: "the read model has not reached the position yet", Fix: "ask again, or ask without a position"}
+	ErrWaited = &domain.Error{
+		Kind: domain.Unavailable, Code: "projection.behind",
+		Message: "the read model has not reached the position yet", Fix: "ask again, or ask without a position",
+	}
 )
 
 // Locks are held until the process ends; internal/lock has them on Postgres.
@@ -48,7 +52,7 @@ type Config struct {
 	Log         log.Log
 	Events      eventstore.Reader
 	// Mark returns the relay's published mark R: the log has every event up to it.
-	Mark  func(context.Context) (domain.Position, error)
+	Mark  func(context.Context) (log.Mark, error)
 	Locks Locks
 	Clock domain.Clock
 	// Process names this process among those that share partitions.
@@ -67,7 +71,7 @@ type Runner struct {
 	store     Store
 	log       log.Log
 	events    eventstore.Reader
-	mark      func(context.Context) (domain.Position, error)
+	mark      func(context.Context) (log.Mark, error)
 	locks     Locks
 	clock     domain.Clock
 	process   string

@@ -123,7 +123,7 @@ type Store interface {
 	// Scan calls each for every row of a build, in any order; with past, for the
 	// rows of the history.
 	Scan(ctx context.Context, b Build, t *Schema, past bool, each func(row any, from, to domain.Position) error) error
-	// Attend notes that a process is there and returns how many are; a hint for
-	// sharing partitions.
+	// Attend notes that a process is there and returns how many are whose name
+	// begins with the same part, up to a slash; a hint for sharing partitions.
 	Attend(ctx context.Context, process string) (int, error)
 }

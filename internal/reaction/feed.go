@@ -57,8 +57,10 @@ type mark struct {
 const seenStreams = 4096
 
 func newFeed(p log.Partition, partitions int, types []string, from domain.Position, at Resume, store eventstore.Reader) *feed {
-	f := &feed{partition: p, partitions: partitions, from: from, store: store, last: at.Position, resume: at,
-		types: make(map[string]bool, len(types)), lanes: make(map[domain.StreamID]*lane), done: make(map[domain.StreamID]domain.Sequence)}
+	f := &feed{
+		partition: p, partitions: partitions, from: from, store: store, last: at.Position, resume: at,
+		types: make(map[string]bool, len(types)), lanes: make(map[domain.StreamID]*lane), done: make(map[domain.StreamID]domain.Sequence),
+	}
 	for _, t := range types {
 		f.types[t] = true
 	}

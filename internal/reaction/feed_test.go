@@ -37,8 +37,10 @@ func history(t *testing.T, seed uint64, streams, each int) (*memory.Store, []log
 		left[i]++
 		_, err := store.Append(t.Context(), eventstore.Append{
 			Command: domain.CommandID(fmt.Sprintf("%d-%d", i, left[i])), Tenant: domain.DefaultTenant, Actor: "[]",
-			Writes: []eventstore.Write{{Stream: stream(i), Expected: eventstore.Any,
-				Events: []eventstore.Proposed{{Type: "token.rotated", Version: 1, Time: time.Unix(1, 0), Data: []byte(`{"secret_hash":"x"}`)}}}},
+			Writes: []eventstore.Write{{
+				Stream: stream(i), Expected: eventstore.Any,
+				Events: []eventstore.Proposed{{Type: "token.rotated", Version: 1, Time: time.Unix(1, 0), Data: []byte(`{"secret_hash":"x"}`)}},
+			}},
 		})
 		if err != nil {
 			t.Fatal(err)

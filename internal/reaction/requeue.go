@@ -222,8 +222,10 @@ func letterOf(m log.Message) (Letter, error) {
 	if err := errors.Join(err, perr); err != nil {
 		return Letter{}, fmt.Errorf("read dead letter at offset %d: %w", m.Offset, err)
 	}
-	return Letter{Offset: m.Offset, ID: domain.EventID(text("ce_id")), Type: text("ce_type"), Stream: domain.StreamID(text("ce_stream")),
-		Sequence: domain.Sequence(sequence), Position: domain.Position(position), Cause: text("cause")}, nil
+	return Letter{
+		Offset: m.Offset, ID: domain.EventID(text("ce_id")), Type: text("ce_type"), Stream: domain.StreamID(text("ce_stream")),
+		Sequence: domain.Sequence(sequence), Position: domain.Position(position), Cause: text("cause"),
+	}, nil
 }
 
 // Answered notes that letters up to an offset were requeued.

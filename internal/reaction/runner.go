@@ -98,8 +98,10 @@ func NewRunner(ctx context.Context, opts Options, reactions ...Reaction) (*Runne
 		h.AddMiddleware(
 			report,
 			bury(&opts, reaction.Name),
-			middleware.Retry{MaxRetries: maxRetries, InitialInterval: 50 * time.Millisecond, MaxInterval: time.Second, Multiplier: 3,
-				ShouldRetry: func(p middleware.RetryParams) bool { return !cancelled(p.Err) }}.Middleware,
+			middleware.Retry{
+				MaxRetries: maxRetries, InitialInterval: 50 * time.Millisecond, MaxInterval: time.Second, Multiplier: 3,
+				ShouldRetry: func(p middleware.RetryParams) bool { return !cancelled(p.Err) },
+			}.Middleware,
 			middleware.Recoverer,
 		)
 	}
@@ -221,6 +223,7 @@ type levelHandler struct{ slog.Handler }
 func (h levelHandler) WithAttrs(as []slog.Attr) slog.Handler {
 	return levelHandler{h.Handler.WithAttrs(as)}
 }
+
 func (h levelHandler) WithGroup(name string) slog.Handler {
 	return levelHandler{h.Handler.WithGroup(name)}
 }

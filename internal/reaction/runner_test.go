@@ -15,6 +15,7 @@ import (
 	"github.com/hishamos/hishamos/events"
 	"github.com/hishamos/hishamos/internal/eventstore"
 	"github.com/hishamos/hishamos/internal/eventstore/memory"
+	"github.com/hishamos/hishamos/internal/log"
 	memlog "github.com/hishamos/hishamos/internal/log/memory"
 	"github.com/hishamos/hishamos/internal/reaction"
 	"github.com/hishamos/hishamos/internal/relay"
@@ -29,6 +30,7 @@ type bench struct {
 	log     *memlog.Log
 	relay   *relay.Relay
 	resumes *reaction.MemoryResumes
+	saved   *saved
 	locks   *locks
 	graves  *graves
 	n       int
@@ -36,7 +38,7 @@ type bench struct {
 
 func newBench(t *testing.T) *bench {
 	t.Helper()
-	b := &bench{t: t, store: memory.New(memory.Options{}), log: memlog.New(), resumes: &reaction.MemoryResumes{}, locks: newLocks(), graves: &graves{came: make(chan *message.Message, 10)}}
+	b := &bench{t: t, store: memory.New(memory.Options{}), log: memlog.New(), resumes: &reaction.MemoryResumes{}, saved: &saved{at: map[log.Partition]domain.Position{}, changed: make(chan struct{}, 1)}, locks: newLocks(), graves: &graves{came: make(chan *message.Message, 10)}}
 	b.relay = relay.New(b.store, b.log, relay.Options{Partitions: partitions, Epoch: 1, Logger: slog.New(slog.DiscardHandler)})
 	return b
 }
@@ -48,8 +50,10 @@ func (b *bench) append(k int) {
 		b.n++
 		_, err := b.store.Append(b.t.Context(), eventstore.Append{
 			Command: domain.CommandID(fmt.Sprint(b.n)), Tenant: domain.DefaultTenant, Actor: "[]",
-			Writes: []eventstore.Write{{Stream: token(i), Expected: eventstore.Any,
-				Events: []eventstore.Proposed{{Type: "token.rotated", Version: 1, Time: time.Unix(1, 0), Data: []byte(`{"secret_hash":"x"}`)}}}},
+			Writes: []eventstore.Write{{
+				Stream: token(i), Expected: eventstore.Any,
+				Events: []eventstore.Proposed{{Type: "token.rotated", Version: 1, Time: time.Unix(1, 0), Data: []byte(`{"secret_hash":"x"}`)}},
+			}},
 		})
 		if err != nil {
 			b.t.Fatal(err)
@@ -75,7 +79,7 @@ func (b *bench) run(from domain.Position, fresh bool, r reaction.Reaction) (stop
 	b.t.Helper()
 	ctx, cancel := context.WithCancel(b.t.Context())
 	runner, err := reaction.NewRunner(ctx, reaction.Options{
-		Log: b.log, Store: b.store, Lock: b.locks.session, Resumes: b.resumes, Partitions: partitions, Epoch: func() int { return 1 },
+		Log: b.log, Store: b.store, Lock: b.locks.session, Resumes: watched{b.resumes, b.saved}, Partitions: partitions, Epoch: func() int { return 1 },
 		Logger: slog.New(slog.DiscardHandler), DeadLetters: b.graves,
 		Deployed: func(context.Context, string) (domain.Position, bool, error) { return from, fresh, nil },
 		Retry:    10 * time.Millisecond, Reassign: 10 * time.Millisecond, Save: 10 * time.Millisecond,
@@ -123,6 +127,7 @@ func TestARunnerHandlesWhatComesAndGoesOnWhereItStopped(t *testing.T) {
 	for range 6 {
 		<-came
 	}
+	b.saved.until(t, lastOf(6))
 	stop()
 	b.append(3)
 	b.run(0, false, collect(came, nil))
@@ -242,6 +247,63 @@ func TestTwoRunnersShareThePartitionsAndNoEventGoesToBoth(t *testing.T) {
 	}
 }
 
+// saved knows how far resume points are, as positions of the whole log.
+type saved struct {
+	mu      sync.Mutex
+	at      map[log.Partition]domain.Position
+	changed chan struct{}
+}
+
+// lastOf is the last position in each partition after k tokens were rotated once.
+func lastOf(k int) map[int32]domain.Position {
+	last := map[int32]domain.Position{}
+	for i := range k {
+		last[log.PartitionOf(string(token(i)), partitions)] = domain.Position(i + 1)
+	}
+	return last
+}
+
+// until waits for resume points that have reached these positions.
+func (s *saved) until(t *testing.T, want map[int32]domain.Position) {
+	t.Helper()
+	for {
+		s.mu.Lock()
+		missing := len(want)
+		for p, at := range s.at {
+			if want[p.ID] > 0 && at >= want[p.ID] {
+				missing--
+			}
+		}
+		s.mu.Unlock()
+		if missing == 0 {
+			return
+		}
+		select {
+		case <-s.changed:
+		case <-t.Context().Done():
+			t.Fatal("the resume point was never saved")
+		}
+	}
+}
+
+// watched tells of every save.
+type watched struct {
+	reaction.Resumes
+	saved *saved
+}
+
+func (w watched) Save(ctx context.Context, name string, p log.Partition, at reaction.Resume) error {
+	err := w.Resumes.Save(ctx, name, p, at)
+	w.saved.mu.Lock()
+	w.saved.at[p] = at.Position
+	w.saved.mu.Unlock()
+	select {
+	case w.saved.changed <- struct{}{}:
+	default:
+	}
+	return err
+}
+
 // locks are session locks in memory.
 type locks struct {
 	mu       sync.Mutex
@@ -321,4 +383,3 @@ func (g *graves) Publish(_ string, ms ...*message.Message) error {
 }
 
 func (g *graves) Close() error { return nil }
-

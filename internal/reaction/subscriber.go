@@ -139,10 +139,12 @@ func (s *subscriber) begin(ctx context.Context, taken []log.Partition, workers *
 	}
 	failpoint.Hit("reaction.after_recover")
 	for i, p := range taken {
-		w := &worker{s: s, partition: p,
+		w := &worker{
+			s: s, partition: p,
 			feed: newFeed(p, s.opts.Partitions, s.reaction.Types, s.from, resumes[i], s.opts.Store),
 			acks: make(chan outcome, maxLoad), fresh: make(chan []events.Record, 256),
-			again: make(map[domain.StreamID]Requeue)}
+			again: make(map[domain.StreamID]Requeue),
+		}
 		s.mu.Lock()
 		s.owned[p] = w
 		s.mu.Unlock()

@@ -14,14 +14,20 @@ import (
 // the details in its type.
 var (
 	// ErrAhead: the topics hold events that the store lacks.
-	ErrAhead = &domain.Error{Kind: domain.Unavailable, Code: "relay.log_ahead",
-		Message: "the store is behind Kafka", Fix: "let the store catch up from Kafka before anything is appended"}
+	ErrAhead = &domain.Error{
+		Kind: domain.Unavailable, Code: "relay.log_ahead",
+		Message: "the store is behind Kafka", Fix: "let the store catch up from Kafka before anything is appended",
+	}
 	// ErrDiverged: store and topics hold different events at one position.
-	ErrDiverged = &domain.Error{Kind: domain.Internal, Code: "relay.diverged",
-		Message: "the store and Kafka hold different histories", Fix: "decide which is right, then rebuild the other from it under a new epoch or generation"}
+	ErrDiverged = &domain.Error{
+		Kind: domain.Internal, Code: "relay.diverged",
+		Message: "the store and Kafka hold different histories", Fix: "decide which is right, then rebuild the other from it under a new epoch or generation",
+	}
 	// ErrForeign: the topics belong to another log, or to another epoch.
-	ErrForeign = &domain.Error{Kind: domain.Internal, Code: "relay.foreign_topics",
-		Message: "the topics belong to another log", Fix: "use another Kafka, or delete the topics and refill them"}
+	ErrForeign = &domain.Error{
+		Kind: domain.Internal, Code: "relay.foreign_topics",
+		Message: "the topics belong to another log", Fix: "use another Kafka, or delete the topics and refill them",
+	}
 )
 
 // AheadError says how far the topics are ahead of the store.

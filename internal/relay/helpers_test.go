@@ -32,8 +32,10 @@ func fill(t testing.TB, s *store.Store, n int, types ...string) {
 		stream := domain.StreamID(fmt.Sprintf("default/x_%08d-0000-7000-8000-000000000000", k%97))
 		_, err := s.Append(t.Context(), eventstore.Append{
 			Command: domain.CommandID(fmt.Sprintf("c%d", k)), Tenant: domain.DefaultTenant, Actor: `{}`,
-			Writes: []eventstore.Write{{Stream: stream, Expected: eventstore.Any,
-				Events: []eventstore.Proposed{{Type: types[k%len(types)], Version: 1, Time: at, Data: fmt.Appendf(nil, `{"n":%d}`, k)}}}},
+			Writes: []eventstore.Write{{
+				Stream: stream, Expected: eventstore.Any,
+				Events: []eventstore.Proposed{{Type: types[k%len(types)], Version: 1, Time: at, Data: fmt.Appendf(nil, `{"n":%d}`, k)}},
+			}},
 		})
 		check(t, err)
 	}

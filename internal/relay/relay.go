@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"sync"
 	"time"
 
@@ -47,7 +48,7 @@ type Options struct {
 }
 
 // Relay publishes a store's events in order. Step, Resume, Run and Close belong
-// to one goroutine; Feed and Published are safe for all.
+// to one goroutine; Feed, Published and Mark are safe for all.
 type Relay struct {
 	store eventstore.Reader
 	log   log.Log
@@ -64,7 +65,7 @@ type Relay struct {
 	hint     hint
 
 	mu        sync.Mutex
-	published domain.Position
+	published log.Mark
 }
 
 // flight is a batch on its way.
@@ -99,7 +100,14 @@ func New(store eventstore.Reader, l log.Log, o Options) *Relay {
 func (r *Relay) Published() domain.Position {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.published
+	return r.published.Position
+}
+
+// Mark is Published with what each partition then ended with.
+func (r *Relay) Mark() log.Mark {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return log.Mark{Position: r.published.Position, Tails: maps.Clone(r.published.Tails)}
 }
 
 // Feed hands over events that were just committed, so that they need not be
@@ -242,17 +250,22 @@ func (r *Relay) settle() (published int, err error) {
 		r.inFlight = r.inFlight[1:]
 		published += f.events
 		r.hint.note(f)
-		r.mark(f.last, false)
+		r.mark(f.last, f.tails, false)
 	}
 	return published, nil
 }
 
 // mark tells how far everything is acknowledged. Telling it again is no news,
 // except when resuming: an earlier relay may have told more than is still there.
-func (r *Relay) mark(p domain.Position, resuming bool) {
+func (r *Relay) mark(p domain.Position, tails log.Tails, resuming bool) {
 	r.mu.Lock()
-	changed := p != r.published
-	r.published = p
+	changed := p != r.published.Position
+	r.published.Position = p
+	if resuming {
+		r.published.Tails = maps.Clone(tails)
+	} else {
+		maps.Copy(r.published.Tails, tails)
+	}
 	r.mu.Unlock()
 	if (changed || resuming) && r.opts.OnPublished != nil {
 		r.opts.OnPublished(p)

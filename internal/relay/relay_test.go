@@ -27,7 +27,7 @@ func TestEveryEventIsPublishedOnceWithThePositionBeforeIt(t *testing.T) {
 	if n := consume(t, s, l); n != 0 {
 		t.Fatalf("%d repeats", n)
 	}
-	if r.Published() != 10_000 || len(marks) != 100 || marks[0] != 100 || marks[99] != 10_000 {
+	if r.Published() != 10_000 || len(marks) != 101 || marks[0] != 0 || marks[1] != 100 || marks[100] != 10_000 {
 		t.Fatalf("published mark %d, called %d times", r.Published(), len(marks))
 	}
 }

@@ -25,13 +25,15 @@ func (r *Relay) Resume(ctx context.Context) error {
 	if err := r.createAll(ctx); err != nil {
 		return err
 	}
-	head, err := r.store.Head(ctx)
-	if err != nil {
-		return fmt.Errorf("resume: %w", err)
-	}
 	ends, err := r.ends(ctx)
 	if err != nil {
 		return err
+	}
+	// After the ends: others append and publish meanwhile, and what they publish
+	// is in the store first.
+	head, err := r.store.Head(ctx)
+	if err != nil {
+		return fmt.Errorf("resume: %w", err)
 	}
 	if err := r.compare(ctx, head, ends); err != nil {
 		return err
@@ -67,7 +69,7 @@ func (r *Relay) Resume(ctx context.Context) error {
 	r.writer.Expect(expected)
 	r.resumed = true
 	failpoint.Hit("relay.after_resume")
-	r.mark(from, true)
+	r.mark(from, r.tails, true)
 	r.opts.Logger.Info("relay goes on", "position", from+1, "head", head.Position)
 	return nil
 }
@@ -83,13 +85,14 @@ func (r *Relay) Compare(ctx context.Context) (Epochs, error) {
 	if r.topics == nil {
 		r.topics = make(map[string]bool)
 	}
-	head, err := r.store.Head(ctx)
-	if err != nil {
-		return Epochs{}, fmt.Errorf("compare: %w", err)
-	}
 	ends, err := r.ends(ctx)
 	if err != nil {
 		return Epochs{}, err
+	}
+	// After the ends, for the same reason as in Resume.
+	head, err := r.store.Head(ctx)
+	if err != nil {
+		return Epochs{}, fmt.Errorf("compare: %w", err)
 	}
 	var at Epochs
 	for _, e := range ends {

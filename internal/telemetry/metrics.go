@@ -49,8 +49,10 @@ func NewMetrics() *Metrics {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
 	}
 	histogram := func(name, help string, labels ...string) *prometheus.HistogramVec {
-		return prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help,
-			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}}, labels)
+		return prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: name, Help: help,
+			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
+		}, labels)
 	}
 	m := &Metrics{
 		registry:        prometheus.NewRegistry(),
@@ -124,8 +126,13 @@ func (m *Metrics) Committed(records []events.Record) {
 		for _, k := range [...]struct {
 			kind string
 			n    int64
-		}{{"input", u.Tokens.Input}, {"cached_input", u.Tokens.CachedInput}, {"cache_write", u.Tokens.CacheWrite},
-			{"output", u.Tokens.Output}, {"reasoning", u.Tokens.Reasoning}} {
+		}{
+			{"input", u.Tokens.Input},
+			{"cached_input", u.Tokens.CachedInput},
+			{"cache_write", u.Tokens.CacheWrite},
+			{"output", u.Tokens.Output},
+			{"reasoning", u.Tokens.Reasoning},
+		} {
 			if k.n > 0 {
 				m.tokens.WithLabelValues(u.Provider, u.Model, k.kind).Add(float64(k.n))
 			}

@@ -55,7 +55,8 @@ func TestCommittedEventsAreCountedByTypeWithTheirTokensAndCost(t *testing.T) {
 	t.Parallel()
 	m := telemetry.NewMetrics()
 	_, data, err := events.Encode(events.TokensSpent{Path: "a", Attempt: 1, Call: 1, Usage: domain.Usage{
-		Provider: "p", Model: "m", Tokens: domain.Tokens{Input: 7, Output: 5}, Amount: 1200}})
+		Provider: "p", Model: "m", Tokens: domain.Tokens{Input: 7, Output: 5}, Amount: 1200,
+	}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -37,6 +37,9 @@ func (o Local) Report(ctx context.Context, result commands.Run) error {
 	return err
 }
 
+// Release implements Office: the board learns it from the events.
+func (o Local) Release(lease.Lease) {}
+
 // Lapse makes a lapsed lease an event, which raises the attempt.
 func (o Local) Lapse(ctx context.Context, l lease.Lapsed) error {
 	_, err := o.Dispatcher.Do(ctx, Request(commands.LapseStep{Run: l.Stream, Path: l.Path, Attempt: l.Attempt, Worker: l.Holder}))
@@ -48,6 +51,8 @@ func (o Local) Lapse(ctx context.Context, l lease.Lapsed) error {
 func Request(c commands.Run) commands.Request {
 	handler, path, attempt := "worker.result", domain.StepPath(""), 0
 	switch c := c.(type) {
+	case commands.BeginStep: // each worker asks for itself
+		handler, path, attempt = "worker.begin/"+c.Worker, c.Path, c.Attempt
 	case commands.CompleteStep:
 		path, attempt = c.Path, c.Attempt
 	case commands.FailStep:

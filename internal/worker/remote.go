@@ -49,6 +49,7 @@ type link struct {
 	held    map[attempt]chan struct{}
 	freed   int
 	reports chan report
+	kick    chan struct{} // a slot is free without a result
 }
 
 type report struct {
@@ -81,8 +82,10 @@ func (r *Remote) Run(ctx context.Context) {
 
 // NewRemote returns an office whose Run must be started.
 func NewRemote(nodes func(context.Context) ([]Node, error), holder string, slots int, logger *slog.Logger) *Remote {
-	return &Remote{Nodes: nodes, Holder: holder, Slots: slots, Logger: logger,
-		links: make(map[string]*link), leases: make(chan lease.Lease), owners: make(map[attempt]*link)}
+	return &Remote{
+		Nodes: nodes, Holder: holder, Slots: slots, Logger: logger,
+		links: make(map[string]*link), leases: make(chan lease.Lease), owners: make(map[attempt]*link),
+	}
 }
 
 func (r *Remote) link(ctx context.Context, n Node, nodes int) {
@@ -91,7 +94,7 @@ func (r *Remote) link(ctx context.Context, n Node, nodes int) {
 	if _, ok := r.links[n.ID]; ok {
 		return
 	}
-	l := &link{r: r, node: n, held: make(map[attempt]chan struct{}), reports: make(chan report, 1024)}
+	l := &link{r: r, node: n, held: make(map[attempt]chan struct{}), reports: make(chan report, 1024), kick: make(chan struct{}, 1)}
 	r.links[n.ID] = l
 	slots := max(1, (r.Slots+nodes-1)/nodes)
 	go func() {
@@ -182,6 +185,8 @@ func (r *Remote) reporterOf(c commands.Run) *link {
 
 func attemptOf(c commands.Run) attempt {
 	switch c := c.(type) {
+	case commands.BeginStep:
+		return attempt{c.Run, c.Path, c.Attempt}
 	case commands.CompleteStep:
 		return attempt{c.Run, c.Path, c.Attempt}
 	case commands.FailStep:
@@ -253,17 +258,34 @@ func (l *link) withdraw(a attempt) {
 	}
 }
 
-// settle forgets a reported attempt and counts its slot as free.
+// settle forgets an attempt that is over and counts its slot as free, once.
 func (l *link) settle(a attempt) {
-	l.mu.Lock()
-	if _, mine := l.held[a]; mine {
-		delete(l.held, a)
-	}
-	l.freed++
-	l.mu.Unlock()
 	l.r.mu.Lock()
+	mine := l.r.owners[a] == l
 	delete(l.r.owners, a)
 	l.r.mu.Unlock()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.held, a)
+	if mine {
+		l.freed++
+	}
+}
+
+// Release implements Office.
+func (r *Remote) Release(w lease.Lease) {
+	a := attempt{w.Stream, w.Path, w.Attempt}
+	r.mu.Lock()
+	l := r.owners[a]
+	r.mu.Unlock()
+	if l == nil { // settled with its result, or the node is gone
+		return
+	}
+	l.settle(a)
+	select {
+	case l.kick <- struct{}{}:
+	default:
+	}
 }
 
 // send reports results in batches: whatever gathered while the batch before was
@@ -277,6 +299,7 @@ func (l *link) send(ctx context.Context) {
 		case first := <-l.reports:
 			waiting = append(waiting, first)
 		case <-beat.C: // an empty batch says that the worker lives
+		case <-l.kick:
 		case <-ctx.Done():
 			l.refuse(nil)
 			return
@@ -328,7 +351,9 @@ func (l *link) post(ctx context.Context, reports []report) ([]answer, error) {
 			return nil, err
 		}
 		b.Results = append(b.Results, res)
-		l.settle(attemptOf(rep.command))
+		if _, begins := rep.command.(commands.BeginStep); !begins {
+			l.settle(attemptOf(rep.command)) // its slot is free when the result arrives
+		}
 	}
 	l.mu.Lock()
 	b.Freed, l.freed = l.freed, 0

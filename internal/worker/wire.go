@@ -67,6 +67,10 @@ func encodeResult(c commands.Run) (result, error) {
 
 func decodeResult(r result) (commands.Run, error) {
 	switch r.Name {
+	case commands.BeginStep{}.CommandName():
+		var c commands.BeginStep
+		err := json.Unmarshal(r.Body, &c)
+		return c, err
 	case commands.CompleteStep{}.CommandName():
 		var c commands.CompleteStep
 		err := json.Unmarshal(r.Body, &c)

@@ -30,6 +30,8 @@ type Office interface {
 	// Report carries out the result of an attempt. It returns nil once the
 	// outcome is settled, also when the attempt no longer counts.
 	Report(ctx context.Context, result commands.Run) error
+	// Release says that a piece of work is over, reported or called off.
+	Release(l lease.Lease)
 }
 
 // Perform does one piece of work and says what came of it. It must return when
@@ -119,23 +121,41 @@ func (p *Pool) work(parent context.Context, l lease.Lease) {
 		case <-ctx.Done():
 		}
 	}()
+	defer p.Office.Release(l)
 	failpoint.Hit("worker.after_take")
+	if guarded := l.Effect == domain.Keyed || l.Effect == domain.AtMostOnce; guarded && !p.begin(ctx, l) {
+		return
+	}
 	result := p.perform(ctx, l.Work)
 	if parent.Err() != nil {
 		return // shutting down: the lease lapses and somebody else goes on
 	}
+	if failed, ok := result.(commands.FailStep); ok && len(failed.Spent) == 0 && errors.Is(context.Cause(ctx), ErrWithdrawn) {
+		return // it was called off, which is no failure of the step
+	}
+	failpoint.Hit("worker.before_report")
+	p.report(parent, l, result) // if it is refused, the timer of the attempt ends it
+	failpoint.Hit("worker.after_report")
+}
+
+// begin records that a guarded effect is about to happen. It reports whether
+// the effect may be performed.
+func (p *Pool) begin(ctx context.Context, l lease.Lease) bool {
+	return p.report(ctx, l, commands.BeginStep{Run: l.Stream, Path: l.Path, Attempt: l.Attempt, Worker: p.Holder}) == nil
+}
+
+// report asks until the outcome is settled.
+func (p *Pool) report(ctx context.Context, l lease.Lease, c commands.Run) error {
 	for {
-		failpoint.Hit("worker.before_report")
-		err := p.Office.Report(parent, result)
-		failpoint.Hit("worker.after_report")
-		if err == nil || parent.Err() != nil {
-			return
+		err := p.Office.Report(ctx, c)
+		if err == nil || ctx.Err() != nil {
+			return err
 		}
-		p.Logger.Warn("report result", "worker", p.Holder, "stream", l.Stream, "step", l.Path, "attempt", l.Attempt, "error", err)
+		p.Logger.Warn("report", "command", c.CommandName(), "worker", p.Holder, "stream", l.Stream, "step", l.Path, "attempt", l.Attempt, "error", err)
 		if !passing(err) {
-			return // the timer of the attempt ends it
+			return err
 		}
-		pause(parent)
+		pause(ctx)
 	}
 }
 

@@ -161,6 +161,43 @@ func TestAPanicIsAFailedAttempt(t *testing.T) {
 	}
 }
 
+func TestAGuardedEffectIsPerformedOnlyAfterItsBeginningWasRecorded(t *testing.T) {
+	t.Parallel()
+	for _, refused := range []bool{false, true} {
+		performed := make(chan struct{}, 1)
+		s := newSite(t, 1, func(ctx context.Context, w domain.Work) commands.Run {
+			performed <- struct{}{}
+			return complete(ctx, w)
+		})
+		asked := make(chan struct{}, 1)
+		s.register.mu.Lock()
+		s.register.answer = func(c commands.Run) error {
+			if _, begins := c.(commands.BeginStep); begins {
+				if len(performed) > 0 {
+					t.Error("performed before its beginning was recorded")
+				}
+				asked <- struct{}{}
+				if refused {
+					return &domain.Error{Kind: domain.Conflict, Code: "run.begun_by_another", Message: "begun"}
+				}
+			}
+			return nil
+		}
+		s.register.mu.Unlock()
+		w := domain.Work{Stream: stream(1), Path: "a", Attempt: 1, Kind: domain.NoopStep, Effect: domain.AtMostOnce}
+		s.board.Reconcile(stream(1), []domain.Work{w})
+		<-asked
+		if refused {
+			offer(s.board, 2) // the slot is free again, without a result
+			if c := <-s.register.arrive; c.Target() != stream(2) {
+				t.Errorf("came %#v, want only the other step's result", c)
+			}
+			continue
+		}
+		<-performed
+	}
+}
+
 func TestAStrangerGetsNoWork(t *testing.T) {
 	t.Parallel()
 	server := &worker.Server{Office: worker.Local{Board: lease.NewBoard(clock{}), Dispatcher: newRegister()}, Secret: "secret", Logger: slog.New(slog.DiscardHandler)}

@@ -283,16 +283,9 @@ func decide(b *batch.Batch, items []*item) ([]outcome, bool) {
 }
 
 // commit is called when a batch is committed, or when it had nothing to write:
-// it answers, and keeps what the next batch may rely on.
+// it keeps what the next batch may rely on, and answers.
 func (a *appender) commit(b *batch.Batch, items []*item, out []outcome) {
 	failpoint.Hit("append.before_answer")
-	for i, it := range items {
-		o := out[i]
-		if m := it.maybe; m != nil && o.receipt.Replayed && o.receipt.First == m.First && o.receipt.Recorded.Equal(m.Recorded) {
-			o.receipt = *m // it is our own commit whose answer was lost
-		}
-		it.answer(o.receipt, o.err)
-	}
 	a.head, a.alone = b.Head, true
 	if b.Head.Position > a.seen.Position {
 		a.seen = b.Head
@@ -305,6 +298,13 @@ func (a *appender) commit(b *batch.Batch, items []*item, out []outcome) {
 		a.appends.Add(uint64(len(b.Commands)))
 		a.store.signal()
 		a.makers.ahead(int64(b.Head.Position))
+	}
+	for i, it := range items {
+		o := out[i]
+		if m := it.maybe; m != nil && o.receipt.Replayed && o.receipt.First == m.First && o.receipt.Recorded.Equal(m.Recorded) {
+			o.receipt = *m // it is our own commit whose answer was lost
+		}
+		it.answer(o.receipt, o.err)
 	}
 }
 

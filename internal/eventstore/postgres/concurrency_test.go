@@ -10,6 +10,7 @@ import (
 	"github.com/hishamos/hishamos/internal/eventstore"
 	"github.com/hishamos/hishamos/internal/eventstore/postgres"
 	"github.com/hishamos/hishamos/internal/eventstore/storetest"
+	"github.com/hishamos/hishamos/internal/pg"
 	"github.com/hishamos/hishamos/internal/pg/pgtest"
 )
 
@@ -69,6 +70,44 @@ func TestManyProcessesMakeOneChain(t *testing.T) {
 	}
 }
 
+func TestAVersionThatAnotherProcessRaisedIsNotTakenFromMemory(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.New(t)
+	one, other := open(t, pool, postgres.Options{}), open(t, pool, postgres.Options{})
+	stream := storetest.Stream("run")
+	appendTo(t, one, storetest.To(stream, eventstore.Absent, 1))
+	appendTo(t, other, storetest.To(stream, 1, 1))
+	before := one.Stats().Fast
+	for one.Stats().Fast == before { // alone again, after one batch that found the head moved
+		appendTo(t, one, storetest.To(storetest.Stream("run"), eventstore.Absent, 1))
+	}
+	if r := appendTo(t, one, storetest.To(stream, eventstore.Any, 1)); r.Streams[0].Version != 3 {
+		t.Fatalf("version %d, want 3", r.Streams[0].Version)
+	}
+	verify(t, one)
+}
+
+func TestAnAcknowledgedAppendIsDurableWhateverTheURLSays(t *testing.T) {
+	t.Parallel()
+	url := pgtest.URL(t)
+	const sql = `create function durable() returns trigger language plpgsql as $$ begin
+			if current_setting('synchronous_commit') <> 'on' then raise exception 'not durable'; end if;
+			return null; end $$;
+		create trigger durable before insert on commands for each statement execute function durable()`
+	if _, err := pgtest.Open(t, url).Exec(t.Context(), sql); err != nil {
+		t.Fatal(err)
+	}
+	pool, err := pg.Open(t.Context(), url, pg.Options{Settings: map[string]string{"synchronous_commit": "off"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	s := open(t, pool, postgres.Options{})
+	for range 4 { // on both paths
+		appendTo(t, s, storetest.To(storetest.Stream("run"), eventstore.Absent, 1))
+	}
+}
+
 // M1 of the reliability plan: where positions come from a sequence, a reader that
 // polls "after the last position" skips what commits late.
 func TestAReaderByPositionNeverSkipsAPausedTransaction(t *testing.T) {
@@ -125,18 +164,27 @@ func TestAReaderByPositionNeverSkipsAPausedTransaction(t *testing.T) {
 
 // stopper is a clock that stops its store inside a transaction that holds the
 // append lock.
-type stopper struct{ stopped, resume chan struct{} }
+type stopper struct {
+	stopped, resume chan struct{}
+	over            <-chan struct{} // ends every stop
+}
 
 func (c stopper) Now() time.Time {
-	c.stopped <- struct{}{}
-	<-c.resume
+	select {
+	case c.stopped <- struct{}{}:
+	case <-c.over:
+	}
+	select {
+	case <-c.resume:
+	case <-c.over:
+	}
 	return time.Now()
 }
 
 func TestAHolderOfTheLockThatStopsIsCutOff(t *testing.T) {
 	t.Parallel()
 	pool := pgtest.New(t)
-	c := stopper{make(chan struct{}), make(chan struct{})}
+	c := stopper{make(chan struct{}), make(chan struct{}), t.Context().Done()}
 	stopped, other := open(t, pool, postgres.Options{Clock: c}), open(t, pool, postgres.Options{})
 	pending := stopped.Submit(t.Context(), storetest.To(storetest.Stream("run"), eventstore.Absent, 1))
 	<-c.stopped

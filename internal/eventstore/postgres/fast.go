@@ -41,8 +41,8 @@ func (a *appender) fast(items []*item) (answered bool, err error) {
 		a.versions.forget()
 		return false, nil
 	}
-	a.commit(b, items, out)
 	a.fastBatches.Add(1)
+	a.commit(b, items, out)
 	return true, nil
 }
 

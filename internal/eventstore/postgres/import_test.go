@@ -57,13 +57,20 @@ func TestAStoreRebuiltFromItsRecordsAnswersAsTheFirst(t *testing.T) {
 		t.Fatal(d)
 	}
 	verify(t, second)
+	third := open(t, pgtest.New(t), postgres.Options{})
+	if n, err := third.Import(t.Context(), records); err != nil || n != len(records) { // all at once
+		t.Fatalf("import: %d, %v", n, err)
+	}
+	verify(t, third)
 	before, err := first.OpenStreams(t.Context(), "run", "", 10)
 	if err != nil {
 		t.Fatal(err)
 	}
-	after, err := second.OpenStreams(t.Context(), "run", "", 10)
-	if err != nil || !cmp.Equal(before, after) || len(after) != 1 {
-		t.Fatalf("open streams %v, were %v, %v", after, before, err)
+	for _, s := range []*postgres.Store{second, third} {
+		after, err := s.OpenStreams(t.Context(), "run", "", 10)
+		if err != nil || !cmp.Equal(before, after) || len(after) != 1 {
+			t.Fatalf("open streams %v, were %v, %v", after, before, err)
+		}
 	}
 
 	if err := second.SetGeneration(t.Context(), 2); err != nil {

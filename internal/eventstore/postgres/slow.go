@@ -60,11 +60,11 @@ func (a *appender) slow(items []*item) error {
 	for id, v := range known.versions {
 		a.versions.set(id, v)
 	}
-	a.commit(b, items, out)
-	a.alone = alone // two processes that append in turn would only miss
 	if unsure {
 		a.settled.Add(1)
 	}
+	a.commit(b, items, out)
+	a.alone = alone // two processes that append in turn would only miss
 	return nil
 }
 

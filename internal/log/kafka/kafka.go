@@ -43,8 +43,10 @@ type Options struct {
 const maxMessage = 2 << 20
 
 // ErrUnreachable says that no broker answers.
-var ErrUnreachable = &domain.Error{Kind: domain.Unavailable, Code: "log.unreachable",
-	Message: "Kafka does not answer", Fix: "start the broker, or correct the broker addresses in the settings"}
+var ErrUnreachable = &domain.Error{
+	Kind: domain.Unavailable, Code: "log.unreachable",
+	Message: "Kafka does not answer", Fix: "start the broker, or correct the broker addresses in the settings",
+}
 
 // Log is a log on Kafka.
 type Log struct {
@@ -194,8 +196,10 @@ func (l *Log) fault(operation string, err error) error {
 
 func unreachable(err error) bool {
 	var network *net.OpError
-	for _, e := range []error{sarama.ErrOutOfBrokers, sarama.ErrNotConnected, sarama.ErrBrokerNotAvailable,
-		sarama.ErrBrokerNotFound, io.EOF, io.ErrUnexpectedEOF, net.ErrClosed, syscall.EPIPE} {
+	for _, e := range []error{
+		sarama.ErrOutOfBrokers, sarama.ErrNotConnected, sarama.ErrBrokerNotAvailable,
+		sarama.ErrBrokerNotFound, sarama.ErrNotLeaderForPartition, sarama.ErrLeaderNotAvailable, io.EOF, io.ErrUnexpectedEOF, net.ErrClosed, syscall.EPIPE,
+	} {
 		if errors.Is(err, e) {
 			return true
 		}

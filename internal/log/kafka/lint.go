@@ -11,8 +11,10 @@ import (
 )
 
 // ErrUnsafeTopic says that an existing topic could lose or refuse records.
-var ErrUnsafeTopic = &domain.Error{Kind: domain.Invalid, Code: "log.unsafe_topic",
-	Message: "a topic has an unsafe setting", Fix: "alter the topic, or delete it: it is refilled from the event store"}
+var ErrUnsafeTopic = &domain.Error{
+	Kind: domain.Invalid, Code: "log.unsafe_topic",
+	Message: "a topic has an unsafe setting", Fix: "alter the topic, or delete it: it is refilled from the event store",
+}
 
 // settings are what a topic must have: keep everything, never elect a replica
 // that lacks records, and take our largest batch. The topic's own Config comes

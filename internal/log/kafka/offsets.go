@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/IBM/sarama"
 
@@ -22,7 +23,7 @@ func (l *Log) CommitOffsets(ctx context.Context, group string, at map[log.Partit
 		}
 		commit[p.Topic][p.ID] = sarama.OffsetAndMetadata{Offset: r.Offset, Metadata: r.Metadata, LeaderEpoch: -1}
 	}
-	return l.fault("commit offsets of "+group, await(ctx, func() error {
+	return l.fault("commit offsets of "+group, coordinated(ctx, func() error {
 		answer, err := l.admin.AlterConsumerGroupOffsets(group, commit, nil)
 		if err != nil {
 			return err
@@ -49,7 +50,7 @@ func (l *Log) CommittedOffsets(ctx context.Context, group string, partitions ...
 	for _, p := range partitions {
 		ask[p.Topic] = append(ask[p.Topic], p.ID)
 	}
-	err := await(ctx, func() error {
+	err := coordinated(ctx, func() error {
 		answer, err := l.admin.ListConsumerGroupOffsets(group, ask)
 		if errors.Is(err, sarama.ErrGroupIDNotFound) {
 			return nil
@@ -57,13 +58,19 @@ func (l *Log) CommittedOffsets(ctx context.Context, group string, partitions ...
 		if err != nil {
 			return err
 		}
+		if answer.Err != sarama.ErrNoError && answer.Err != sarama.ErrGroupIDNotFound {
+			return answer.Err
+		}
 		for _, p := range partitions {
 			b := answer.GetBlock(p.Topic, p.ID)
-			if b == nil || b.Offset < 0 {
+			if b == nil {
 				continue
 			}
 			if b.Err != sarama.ErrNoError {
 				return fmt.Errorf("%s: %w", p, b.Err)
+			}
+			if b.Offset < 0 {
+				continue
 			}
 			out[p] = log.Resume{Offset: b.Offset, Metadata: b.Metadata}
 		}
@@ -73,4 +80,22 @@ func (l *Log) CommittedOffsets(ctx context.Context, group string, partitions ...
 		return nil, l.fault("read offsets of "+group, err)
 	}
 	return out, nil
+}
+
+// coordinatorPause is how long a group's coordinator gets to load or move.
+const coordinatorPause = 100 * time.Millisecond
+
+// coordinated repeats a question to a group's coordinator while it is not there
+// yet: a broker that just started, or just took the group over, says so.
+func coordinated(ctx context.Context, ask func() error) error {
+	for {
+		err := await(ctx, ask)
+		if !errors.Is(err, sarama.ErrOffsetsLoadInProgress) && !errors.Is(err, sarama.ErrConsumerCoordinatorNotAvailable) &&
+			!errors.Is(err, sarama.ErrNotCoordinatorForConsumer) {
+			return err
+		}
+		if pause(ctx, coordinatorPause) != nil {
+			return err
+		}
+	}
 }

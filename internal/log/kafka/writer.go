@@ -337,8 +337,10 @@ func (l *Log) retire(w *writer, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.writers, w)
-	for _, e := range []error{sarama.ErrOutOfOrderSequenceNumber, sarama.ErrUnknownProducerID,
-		sarama.ErrInvalidProducerEpoch, sarama.ErrInvalidProducerIDMapping, log.ErrLostTail} {
+	for _, e := range []error{
+		sarama.ErrOutOfOrderSequenceNumber, sarama.ErrUnknownProducerID,
+		sarama.ErrInvalidProducerEpoch, sarama.ErrInvalidProducerIDMapping, log.ErrLostTail,
+	} {
 		if errors.Is(err, e) {
 			return
 		}

@@ -24,10 +24,14 @@ const (
 // retriable are answers after which the same batch is sent again. Those that
 // mean that the leader moved also disturb the session.
 var (
-	retriable = []sarama.KError{sarama.ErrRequestTimedOut, sarama.ErrNotEnoughReplicas, sarama.ErrNotEnoughReplicasAfterAppend,
-		sarama.ErrInvalidMessage, sarama.ErrThrottlingQuotaExceeded}
-	moved = []sarama.KError{sarama.ErrNotLeaderForPartition, sarama.ErrLeaderNotAvailable, sarama.ErrReplicaNotAvailable,
-		sarama.ErrFencedLeaderEpoch, sarama.ErrUnknownLeaderEpoch, sarama.ErrKafkaStorageError, sarama.ErrUnknownTopicOrPartition}
+	retriable = []sarama.KError{
+		sarama.ErrRequestTimedOut, sarama.ErrNotEnoughReplicas, sarama.ErrNotEnoughReplicasAfterAppend,
+		sarama.ErrInvalidMessage, sarama.ErrThrottlingQuotaExceeded,
+	}
+	moved = []sarama.KError{
+		sarama.ErrNotLeaderForPartition, sarama.ErrLeaderNotAvailable, sarama.ErrReplicaNotAvailable,
+		sarama.ErrFencedLeaderEpoch, sarama.ErrUnknownLeaderEpoch, sarama.ErrKafkaStorageError, sarama.ErrUnknownTopicOrPartition,
+	}
 )
 
 // run sends until the writer ends. Only it touches brokers and lanes' heads.

@@ -189,8 +189,10 @@ func TestDroppedAnswersNeverReorderLoseOrRepeatRecords(t *testing.T) {
 
 func TestARefusedBatchHoldsBackAllBehindIt(t *testing.T) {
 	t.Parallel()
-	for _, refusal := range []*kerr.Error{kerr.RequestTimedOut, kerr.NotEnoughReplicas, kerr.NotLeaderForPartition,
-		kerr.UnknownServerError, kerr.NotEnoughReplicasAfterAppend, kerr.UnknownTopicOrPartition} {
+	for _, refusal := range []*kerr.Error{
+		kerr.RequestTimedOut, kerr.NotEnoughReplicas, kerr.NotLeaderForPartition,
+		kerr.UnknownServerError, kerr.NotEnoughReplicasAfterAppend, kerr.UnknownTopicOrPartition,
+	} {
 		t.Run(refusal.Message, func(t *testing.T) {
 			t.Parallel()
 			cluster, err := kfake.NewCluster(kfake.NumBrokers(1))
@@ -200,8 +202,10 @@ func TestARefusedBatchHoldsBackAllBehindIt(t *testing.T) {
 			t.Cleanup(cluster.Close)
 			l := client(t, cluster.ListenAddrs()[0])
 			var produced atomic.Int64
-			fault := cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: p0.Topic, Partitions: []int32{0}, Err: refusal, Count: -1,
-				When: func(kmsg.Request) bool { return produced.Add(1)%7 == 0 }})
+			fault := cluster.Fault(kfake.Fault{
+				Keys: []kmsg.Key{kmsg.Produce}, Topic: p0.Topic, Partitions: []int32{0}, Err: refusal, Count: -1,
+				When: func(kmsg.Request) bool { return produced.Add(1)%7 == 0 },
+			})
 			const n = 3000
 			write(t, l, n, 10, 8)
 			inOrder(t, stored(t, l), n)

@@ -319,8 +319,10 @@ func lintCount(t *testing.T, b bench) {
 }
 
 func lintConfig(t *testing.T, b bench) {
-	for setting, value := range map[string]string{"retention.ms": "60000", "retention.bytes": "1000000",
-		"cleanup.policy": "compact", "unclean.leader.election.enable": "true", "max.message.bytes": "1000"} {
+	for setting, value := range map[string]string{
+		"retention.ms": "60000", "retention.bytes": "1000000",
+		"cleanup.policy": "compact", "unclean.leader.election.enable": "true", "max.message.bytes": "1000",
+	} {
 		name := b.prefix + strings.ReplaceAll(setting, ".", "-")
 		check(t, b.Create(b.ctx, []log.Topic{{Name: name, Partitions: 1, Config: map[string]string{setting: value}}}))
 		err := b.Create(b.ctx, []log.Topic{{Name: name, Partitions: 1}})

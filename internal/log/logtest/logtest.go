@@ -112,8 +112,10 @@ func (b bench) fill(t *testing.T, p log.Partition, from, n int) []log.Message {
 func messages(p log.Partition, from, n int) []log.Message {
 	ms := make([]log.Message, n)
 	for i := range ms {
-		ms[i] = log.Message{Partition: p, Key: fmt.Sprintf("k%d", from+i), Value: fmt.Appendf(nil, "value %d", from+i),
-			Headers: []log.Header{{Key: "a", Value: fmt.Sprint(from + i)}, {Key: "empty", Value: ""}}}
+		ms[i] = log.Message{
+			Partition: p, Key: fmt.Sprintf("k%d", from+i), Value: fmt.Appendf(nil, "value %d", from+i),
+			Headers: []log.Header{{Key: "a", Value: fmt.Sprint(from + i)}, {Key: "empty", Value: ""}},
+		}
 	}
 	return ms
 }

@@ -299,7 +299,8 @@ func (s *Store) Request(_ context.Context, b projection.Build, id domain.StreamI
 
 // Scan implements projection.Store.
 func (s *Store) Scan(_ context.Context, b projection.Build, t *projection.Schema, past bool,
-	each func(any, domain.Position, domain.Position) error) error {
+	each func(any, domain.Position, domain.Position) error,
+) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	x := s.find(b)

@@ -97,7 +97,8 @@ where projection = $1 and build = $2 order by position`
 insert into projection_processes (process, seen) values ($1, now())
 on conflict (process) do update set seen = excluded.seen`
 
-	processesSQL = `select count(*) from projection_processes where seen > now() - interval '3 seconds'`
+	processesSQL = `select count(*) from projection_processes where seen > now() - interval '3 seconds'
+		and split_part(process, '/', 1) = split_part($1, '/', 1)`
 )
 
 // Live implements projection.Store.
@@ -236,7 +237,8 @@ func (s *Store) Load(ctx context.Context, b projection.Build, t *projection.Sche
 
 // Scan implements projection.Store.
 func (s *Store) Scan(ctx context.Context, b projection.Build, t *projection.Schema, past bool,
-	each func(any, domain.Position, domain.Position) error) error {
+	each func(any, domain.Position, domain.Position) error,
+) error {
 	st := s.of(t)
 	sql := st.all
 	if past {
@@ -303,7 +305,7 @@ func (s *Store) Attend(ctx context.Context, process string) (int, error) {
 		return 0, fmt.Errorf("attend as %s: %w", process, err)
 	}
 	var n int
-	err := s.pool.QueryRow(ctx, processesSQL).Scan(&n)
+	err := s.pool.QueryRow(ctx, processesSQL, process).Scan(&n)
 	return n, err
 }
 

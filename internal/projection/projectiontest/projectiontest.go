@@ -86,6 +86,18 @@ func (w *World) Publish(t testing.TB, records ...events.Record) {
 	}
 }
 
+// Published is the relay's mark.
+func (w *World) Published() log.Mark {
+	m := log.Mark{Position: w.Mark, Tails: make(log.Tails)}
+	for name := range events.Types() {
+		for id := range w.Partitions {
+			p := log.Partition{Topic: log.TopicOf(name), ID: int32(id)}
+			m.Tails[p] = w.last[p]
+		}
+	}
+	return m
+}
+
 // Skip forgets to publish records that the next ones will count as published:
 // a hole.
 func (w *World) Skip(records ...events.Record) {
@@ -100,7 +112,7 @@ func (w *World) Runner(t testing.TB, s projection.Store, batch int, defs ...*pro
 	t.Helper()
 	r, err := projection.New(projection.Config{
 		Definitions: defs, Store: s, Log: w.Log, Events: w.Events, Locks: NewLocks(), Process: t.Name(), Batch: batch,
-		Mark: func(context.Context) (domain.Position, error) { return w.Mark, nil },
+		Mark: func(context.Context) (log.Mark, error) { return w.Published(), nil },
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -1,0 +1,166 @@
+package apitest
+
+import (
+	"context"
+	"time"
+
+	"github.com/hishamos/hishamos/api"
+	"github.com/hishamos/hishamos/api/v1"
+	"github.com/hishamos/hishamos/domain"
+	"github.com/hishamos/hishamos/domain/workflow"
+	"github.com/hishamos/hishamos/events"
+	"github.com/hishamos/hishamos/internal/eventstore/memory"
+)
+
+// Models answers queries by folding streams of the store.
+type Models struct {
+	store *memory.Store
+	Asked []any  // what lists were asked for
+	Next  string // what lists answer as the place of their next page
+}
+
+func (m *Models) runOf(ctx context.Context, t domain.Tenant, id string, upTo domain.Position) (v1.Run, error) {
+	records, err := m.store.ReadStream(ctx, domain.RunID(id).Stream(t), 0, 1000)
+	if err != nil {
+		return v1.Run{}, err
+	}
+	r := v1.Run{ID: id, State: v1.RunRunning, Progress: v1.Progress{Current: []string{}}}
+	for _, rec := range records {
+		if upTo != 0 && rec.Position > upTo {
+			break
+		}
+		r.Version = v1.Ordinal(rec.Sequence)
+		e, err := rec.Decode()
+		if err != nil {
+			return r, err
+		}
+		switch e := e.Event.(type) {
+		case events.RunStarted:
+			r.Workflow, r.Title, r.Inputs, r.Priority, r.Started = v1.Ref{ID: e.Workflow.ID, Version: e.Workflow.Version}, e.Definition.Title, e.Inputs, e.Priority, rec.Time
+			r.Progress.Total = len(e.Definition.Steps)
+			for _, s := range e.Definition.Steps {
+				r.Steps = append(r.Steps, v1.Step{Path: s.ID, State: v1.StepWaiting, Agent: &v1.Ref{ID: s.Agent}})
+			}
+		case events.StepScheduled:
+			change(r.Steps, e.Path, func(s *v1.Step) { s.State, s.Attempt, s.Scheduled = v1.StepScheduled, e.Attempt, &rec.Time })
+		case events.StepCompleted:
+			change(r.Steps, e.Path, func(s *v1.Step) {
+				s.State, s.Output, s.Simulated, s.Ended = v1.StepCompleted, e.Output, e.Simulated, &rec.Time
+			})
+			r.Progress.Done++
+		case events.StepFailed:
+			change(r.Steps, e.Path, func(s *v1.Step) {
+				s.State, s.Fault, s.Ended = v1.StepFailed, &v1.Fault{Code: e.Fault.Code, Message: e.Fault.Message}, &rec.Time
+			})
+		case events.RunCompleted:
+			r.State, r.Outputs, r.Ended = v1.RunCompleted, e.Outputs, &rec.Time
+		case events.RunFailed:
+			r.State, r.Fault, r.Ended = v1.RunFailed, &v1.Fault{Code: e.Fault.Code, Message: e.Fault.Message}, &rec.Time
+		case events.RunCancelled:
+			r.State, r.Reason, r.Ended = v1.RunCancelled, e.Reason, &rec.Time
+		}
+	}
+	if r.Version == 0 {
+		return r, &domain.Error{Kind: domain.NotFound, Code: "run.not_found", Message: "there is no such run"}
+	}
+	return r, nil
+}
+
+func change(steps []v1.Step, path domain.StepPath, f func(*v1.Step)) {
+	for i := range steps {
+		if steps[i].Path == string(path) {
+			f(&steps[i])
+		}
+	}
+}
+
+// Run implements api.Runs.
+func (m *Models) Run(ctx context.Context, t domain.Tenant, id string) (v1.Run, error) {
+	return m.runOf(ctx, t, id, 0)
+}
+
+// RunAt implements api.Runs.
+func (m *Models) RunAt(ctx context.Context, t domain.Tenant, id string, at api.At) (v1.Run, error) {
+	if at.Position == 0 {
+		return v1.Run{ID: id, State: "running", Reason: at.Instant.Format(time.RFC3339)}, nil
+	}
+	return m.runOf(ctx, t, id, at.Position)
+}
+
+// Runs implements api.Runs.
+func (m *Models) Runs(_ context.Context, _ domain.Tenant, f api.RunFilter, p api.Page) ([]v1.Run, string, error) {
+	m.Asked = append(m.Asked, f, p)
+	return nil, m.Next, nil
+}
+
+// Task implements api.Tasks.
+func (m *Models) Task(ctx context.Context, t domain.Tenant, id, path string) (v1.Task, error) {
+	r, err := m.runOf(ctx, t, id, 0)
+	if err != nil {
+		return v1.Task{}, err
+	}
+	return v1.Task{ID: id + "." + path, Run: id, Workflow: r.Workflow, Step: v1.Step{Path: path, State: v1.StepScheduled}}, nil
+}
+
+// Tasks implements api.Tasks.
+func (m *Models) Tasks(_ context.Context, _ domain.Tenant, f api.TaskFilter, p api.Page) ([]v1.Task, string, error) {
+	m.Asked = append(m.Asked, f, p)
+	return nil, m.Next, nil
+}
+
+// Workflow implements api.Workflows.
+func (m *Models) Workflow(ctx context.Context, t domain.Tenant, id string, version int) (v1.Workflow, error) {
+	records, err := m.store.ReadStream(ctx, domain.NamedStreamID(t, "workflow", id), 0, 1000)
+	if err != nil {
+		return v1.Workflow{}, err
+	}
+	w := v1.Workflow{ID: id}
+	for _, rec := range records {
+		e, err := rec.Decode()
+		if err != nil {
+			return w, err
+		}
+		set := func(d domain.Definition) {
+			w.ETag = v1.Ordinal(rec.Sequence)
+			if version == 0 || d.Version == version {
+				w.Version, w.Title, w.Hash, w.Definition = d.Version, d.Title, d.Hash(), &d
+			}
+		}
+		switch e := e.Event.(type) {
+		case events.WorkflowCreated:
+			set(e.Definition)
+			if e.CopiedFrom != nil {
+				w.CopiedFrom = &v1.Ref{ID: e.CopiedFrom.ID, Version: e.CopiedFrom.Version}
+			}
+		case events.WorkflowRevised:
+			set(e.Definition)
+		case events.WorkflowArchived:
+			w.Archived, w.ETag = true, v1.Ordinal(rec.Sequence)
+		}
+	}
+	if w.Definition == nil {
+		return w, workflow.ErrNotFound
+	}
+	return w, nil
+}
+
+// Workflows implements api.Workflows.
+func (m *Models) Workflows(_ context.Context, _ domain.Tenant, archived bool, p api.Page) ([]v1.Workflow, string, error) {
+	m.Asked = append(m.Asked, archived, p)
+	return []v1.Workflow{{ID: "own"}}, m.Next, nil
+}
+
+// Versions implements api.Workflows.
+func (m *Models) Versions(context.Context, domain.Tenant, string) ([]v1.WorkflowVersion, error) {
+	return []v1.WorkflowVersion{{Version: 2}, {Version: 1}}, nil
+}
+
+// ByWorkflow implements api.Usage.
+func (m *Models) ByWorkflow(_ context.Context, _ domain.Tenant, from, to time.Time) ([]v1.WorkflowUsage, error) {
+	return []v1.WorkflowUsage{{Workflow: "w", Day: from.Format(time.DateOnly) + " " + to.Format(time.DateOnly)}}, nil
+}
+
+// ByAgent implements api.Usage.
+func (m *Models) ByAgent(context.Context, domain.Tenant, time.Time, time.Time) ([]v1.AgentUsage, error) {
+	return nil, nil
+}

@@ -1,0 +1,139 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/hishamos/hishamos/api"
+	"github.com/hishamos/hishamos/commands"
+	"github.com/hishamos/hishamos/domain"
+	"github.com/hishamos/hishamos/internal/auth"
+	"github.com/hishamos/hishamos/internal/projection"
+	"github.com/hishamos/hishamos/projections"
+)
+
+// api puts the HTTP door together.
+func (n *node) api(ctx context.Context) (http.Handler, error) {
+	settings, err := n.store.Settings(ctx)
+	if err != nil {
+		return nil, err
+	}
+	q := queries{db: n.pool, reads: n.readModels, moment: n.moment}
+	// The key only tells a repeated request from a different one under the same
+	// id; it guards no secret.
+	digestKey := sha256.Sum256([]byte("hishamos request digest\x00" + settings.LogID))
+	wake, done := n.wakes.listen()
+	go func() {
+		defer done()
+		n.hub.Run(ctx, wake)
+	}()
+	return api.New(api.Options{
+		Dispatcher: n.dispatcher, Runs: q, Tasks: q, Workflows: q, Usage: q, Library: n.library,
+		Waiter: waiter{n}, Hub: n.hub, Auth: auth.New(q, auth.Options{}), Metrics: n.metrics,
+		Committed: n.committedBefore, DigestKey: digestKey[:], Log: n.logger, Clock: clock{}, Missing: n.missing, Done: ctx.Done(),
+		Epoch: func() uint32 { return uint32(settings.Generation) }, Version: version, LoopbackTrusted: true,
+	}), nil
+}
+
+// readModels knows how far the read models are: the runner that fills them, if
+// it is in this process and runs, else one that only asks the database.
+func (n *node) readModels() *projection.Runner {
+	if r := n.filling.Load(); r != nil {
+		return r
+	}
+	return n.asking
+}
+
+// committedBefore finds a command that was carried out.
+func (n *node) committedBefore(ctx context.Context, t domain.Tenant, id domain.CommandID) (commands.Receipt, []byte, bool, error) {
+	r, body, ok, err := n.store.Committed(ctx, t, id)
+	if err != nil || !ok || len(r.Streams) == 0 {
+		return commands.Receipt{}, nil, false, err
+	}
+	return commands.Receipt{Stream: r.Streams[0].Stream, Version: r.Streams[0].Version, First: r.First, Last: r.Last,
+		Recorded: r.Recorded, Replayed: true}, body, true, nil
+}
+
+// waiter answers how far the log has been carried.
+type waiter struct{ n *node }
+
+// logPoll is how often the published mark is looked at while somebody waits.
+const logPoll = 5 * time.Millisecond
+
+// Logged implements api.Waiter.
+func (w waiter) Logged(ctx context.Context, p domain.Position) error {
+	for {
+		at, err := w.n.mark(ctx)
+		if err == nil && at.Position >= p {
+			return nil
+		}
+		if !wait(ctx, logPoll) {
+			return &domain.Error{Kind: domain.Unavailable, Code: "log.behind",
+				Message: "Kafka has not got the event yet; it is safe in the store", Fix: "ask again, or do without hishamos-after=logged"}
+		}
+	}
+}
+
+// Projected implements api.Waiter.
+func (w waiter) Projected(ctx context.Context, p domain.Position) error {
+	for _, d := range projections.All() {
+		if err := w.n.readModels().WaitFor(ctx, d.Name, p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Reached implements api.Waiter.
+func (w waiter) Reached(ctx context.Context) (domain.Position, error) {
+	low := ^domain.Position(0)
+	for _, d := range projections.All() {
+		at, err := w.n.readModels().Position(ctx, d.Name)
+		if err != nil {
+			return 0, err
+		}
+		low = min(low, at)
+	}
+	return low, nil
+}
+
+// moment is the position of the last event recorded at or before an instant.
+// Recorded times never fall, so it is found by halving.
+func (n *node) moment(ctx context.Context, instant time.Time) (domain.Position, error) {
+	head, err := n.store.Head(ctx)
+	if err != nil {
+		return 0, err
+	}
+	low, high := domain.Position(0), head.Position // recorded(low) ≤ instant < recorded(high+1)
+	for low < high {
+		middle := low + (high-low+1)/2
+		page, err := n.store.ReadAll(ctx, middle-1, 1)
+		if err != nil {
+			return 0, err
+		}
+		if len(page) == 0 {
+			return 0, fmt.Errorf("find the position at %s: event %d is missing", instant, middle)
+		}
+		if page[0].Recorded.After(instant) {
+			high = middle - 1
+		} else {
+			low = middle
+		}
+	}
+	return low, nil
+}
+
+// missing names the parts that do not answer.
+func (n *node) missing(ctx context.Context) []string {
+	var out []string
+	if _, err := n.store.Head(ctx); err != nil {
+		out = append(out, "postgres")
+	}
+	if _, err := n.log.Topics(ctx, "hishamos."); err != nil {
+		out = append(out, "kafka")
+	}
+	return out
+}

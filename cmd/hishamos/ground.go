@@ -1,0 +1,154 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/hishamos/hishamos/domain"
+	"github.com/hishamos/hishamos/internal/config"
+	"github.com/hishamos/hishamos/internal/embedded"
+	"github.com/hishamos/hishamos/internal/log"
+	"github.com/hishamos/hishamos/internal/log/kafka"
+	"github.com/hishamos/hishamos/internal/pg"
+)
+
+// ground is what a process stands on: Postgres and Kafka, its own or others'.
+type ground struct {
+	cfg        config.Config
+	logger     *slog.Logger
+	folder     *embedded.Folder
+	postgres   *embedded.Postgres
+	broker     *embedded.Broker
+	url        string
+	brokers    []string
+	pool       *pgxpool.Pool
+	partitions int
+	stops      []func(context.Context) error // in the order of starting
+}
+
+// progress is told what a start is waiting for.
+type progress func(what string, done, total int64)
+
+// openGround starts or reaches Postgres and Kafka, and brings the schema up to
+// date. On an error everything it started is stopped again.
+func openGround(ctx context.Context, cfg config.Config, logger *slog.Logger, show progress) (_ *ground, err error) {
+	g := &ground{cfg: cfg, logger: logger, partitions: cfg.KafkaPartitions}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, g.close(context.WithoutCancel(ctx)))
+		}
+	}()
+	if cfg.EmbeddedPostgres() || cfg.EmbeddedLog() {
+		if g.folder, err = embedded.OpenFolder(cfg.Data); err != nil {
+			return nil, err
+		}
+		g.onClose(func(context.Context) error { return g.folder.Close() })
+	}
+	if err := g.openPostgres(ctx, show); err != nil {
+		return nil, err
+	}
+	if err := g.openBroker(ctx); err != nil {
+		return nil, err
+	}
+	return g, nil
+}
+
+func (g *ground) openPostgres(ctx context.Context, show progress) error {
+	g.url = g.cfg.DatabaseURL.Reveal()
+	if g.cfg.EmbeddedPostgres() {
+		dir, err := g.folder.Sub("postgres")
+		if err != nil {
+			return err
+		}
+		cache, err := g.folder.Sub("cache")
+		if err != nil {
+			return err
+		}
+		show("starting Postgres", 0, 0)
+		g.postgres, err = embedded.StartPostgres(ctx, embedded.PostgresOptions{Dir: dir, Cache: cache,
+			Binaries: g.cfg.PostgresBin, Maven: g.cfg.MavenURL,
+			Progress: func(done, total int64) { show("fetching Postgres", done, total) }})
+		if err != nil {
+			return err
+		}
+		g.onClose(g.postgres.Stop)
+		g.url = g.postgres.URL()
+	}
+	var err error
+	if g.pool, err = pg.Open(ctx, g.url, pg.Options{}); err != nil {
+		return err
+	}
+	g.onClose(func(context.Context) error { g.pool.Close(); return nil })
+	return pg.Migrate(ctx, g.pool)
+}
+
+func (g *ground) openBroker(ctx context.Context) error {
+	g.brokers = g.cfg.KafkaBrokers
+	if !g.cfg.EmbeddedLog() {
+		return nil
+	}
+	dir, err := g.folder.Sub("kafka")
+	if err != nil {
+		return err
+	}
+	if g.broker, err = embedded.StartBroker(ctx, embedded.BrokerOptions{Dir: dir, Segment: g.segment(), Logger: g.logger}); err != nil {
+		return err
+	}
+	g.onClose(func(context.Context) error { g.broker.Stop(); return nil })
+	g.brokers = []string{g.broker.Addr()}
+	return nil
+}
+
+// openLog connects to Kafka. A broker that is down is waited for: commands are
+// accepted meanwhile.
+func (g *ground) openLog(ctx context.Context) (log.Log, error) {
+	for warned := false; ; warned = true {
+		l, err := kafka.Open(ctx, kafka.Options{Brokers: g.brokers, ReplicationFactor: g.cfg.KafkaReplication, Logger: g.logger})
+		if err == nil {
+			return l, nil
+		}
+		if domain.KindOf(err) != domain.Unavailable || ctx.Err() != nil {
+			return nil, err
+		}
+		if !warned {
+			g.logger.Warn("Kafka does not answer; waiting for it", "error", err)
+		}
+		if !wait(ctx, time.Second) {
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+func (g *ground) onClose(f func(context.Context) error) { g.stops = append(g.stops, f) }
+
+// close stops what was started, the last first.
+func (g *ground) close(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, g.cfg.ShutdownGrace)
+	defer cancel()
+	var errs []error
+	for i := len(g.stops) - 1; i >= 0; i-- {
+		errs = append(errs, g.stops[i](ctx))
+	}
+	g.stops = nil
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("stop: %w", err)
+	}
+	return nil
+}
+
+// wait pauses, and reports whether the context still stands.
+func wait(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

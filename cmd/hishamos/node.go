@@ -1,0 +1,182 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/hishamos/hishamos/domain"
+	"github.com/hishamos/hishamos/events"
+	"github.com/hishamos/hishamos/internal/config"
+	"github.com/hishamos/hishamos/internal/dispatch"
+	"github.com/hishamos/hishamos/internal/eventstore/postgres"
+	"github.com/hishamos/hishamos/internal/lease"
+	"github.com/hishamos/hishamos/internal/live"
+	"github.com/hishamos/hishamos/internal/log"
+	"github.com/hishamos/hishamos/internal/projection"
+	"github.com/hishamos/hishamos/internal/reaction"
+	"github.com/hishamos/hishamos/internal/relay"
+	"github.com/hishamos/hishamos/internal/telemetry"
+	"github.com/hishamos/hishamos/internal/timer"
+	"github.com/hishamos/hishamos/library"
+)
+
+// node is one process of the system, with the parts its roles need.
+type node struct {
+	*ground
+	id         string
+	secret     string // what workers elsewhere present
+	library    *library.Library
+	metrics    *telemetry.Metrics
+	store      *postgres.Store
+	dispatcher *dispatch.Dispatcher
+	hub        *live.Hub
+	wakes      *splitter
+	log        log.Log
+	epoch      atomic.Int64
+	level      atomic.Int64
+	refusal    atomic.Pointer[error] // why new work is refused now, if it is
+
+	relay     atomic.Pointer[relay.Relay]
+	reactions atomic.Pointer[reaction.Runner]
+	board     *lease.Board
+	timers    *timer.Wheel
+	asking    *projection.Runner                // answers how far read models are
+	filling   atomic.Pointer[projection.Runner] // the one that fills read models here
+}
+
+// openNode opens the store on the ground and makes the parts every role shares.
+func openNode(ctx context.Context, cfg config.Config, logger *slog.Logger, show progress) (_ *node, err error) {
+	lib, err := library.Builtin()
+	if err != nil {
+		return nil, fmt.Errorf("load library: %w", err)
+	}
+	g, err := openGround(ctx, cfg, logger, show)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, g.close(context.WithoutCancel(ctx)))
+		}
+	}()
+	n := &node{ground: g, id: uuid.Must(uuid.NewV7()).String(), secret: newSecret(), library: lib, metrics: telemetry.NewMetrics(),
+		board: lease.NewBoard(clock{}), timers: timer.NewWheel()}
+	n.store, err = postgres.New(ctx, g.pool, postgres.Options{QueueLimit: cfg.QueueLimit, Admit: n.admit, Connected: n.reconnected, Logger: logger})
+	if err != nil {
+		return nil, err
+	}
+	g.onClose(n.store.Close)
+	settings, err := n.store.Settings(ctx)
+	if err != nil {
+		return nil, err
+	}
+	n.follow(settings)
+	n.dispatcher = dispatch.New(n.store, dispatch.Options{Committed: n.committed, Level: func() int { return int(n.level.Load()) }}, aggregates()...)
+	if n.asking, err = n.reader(); err != nil {
+		return nil, err
+	}
+	n.hub = live.New(n.store, live.Options{Log: logger})
+	n.wakes = newSplitter(n.store.Wake())
+	return n, nil
+}
+
+// committed takes fresh commits to where they save a detour. All of it is an
+// optimisation: what is missed here comes from the store or from Kafka.
+func (n *node) committed(records []events.Record) {
+	n.metrics.Committed(records)
+	if r := n.relay.Load(); r != nil {
+		r.Feed(records)
+	}
+	if r := n.reactions.Load(); r != nil && bool(n.cfg.Express) {
+		r.Express(records)
+	}
+}
+
+// keep runs a part until the context ends. A part that fails is started again:
+// databases and brokers come back.
+func (n *node) keep(ctx context.Context, part string, run func(context.Context) error) {
+	for ctx.Err() == nil {
+		err := run(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		n.logger.Warn("part ended; starting it again", "part", part, "error", err)
+		wait(ctx, restartPause)
+	}
+}
+
+// restartPause is how long a failed part waits before it starts again.
+const restartPause = 250 * time.Millisecond
+
+type clock struct{}
+
+func (clock) Now() time.Time { return time.Now().UTC() }
+
+func newSecret() string {
+	var b [32]byte
+	if _, err := rand.Read(b[:]); err != nil { // documented never to fail
+		panic(err)
+	}
+	return hex.EncodeToString(b[:])
+}
+
+// splitter gives every listener its own copy of a hint.
+type splitter struct {
+	mu   sync.Mutex
+	outs []chan struct{}
+}
+
+func newSplitter(in <-chan struct{}) *splitter {
+	s := &splitter{}
+	go func() {
+		for range in {
+			s.mu.Lock()
+			for _, out := range s.outs {
+				select {
+				case out <- struct{}{}:
+				default:
+				}
+			}
+			s.mu.Unlock()
+		}
+	}()
+	return s
+}
+
+// listen returns a channel of hints and a function that ends it.
+func (s *splitter) listen() (<-chan struct{}, func()) {
+	out := make(chan struct{}, 1)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.outs = append(s.outs, out)
+	return out, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for i, o := range s.outs {
+			if o == out {
+				s.outs = append(s.outs[:i], s.outs[i+1:]...)
+				return
+			}
+		}
+	}
+}
+
+// woken is the store with a hint channel of its own.
+type woken struct {
+	*postgres.Store
+	wake <-chan struct{}
+}
+
+func (w woken) Wake() <-chan struct{} { return w.wake }
+
+// system is the principal of the program itself.
+func system(id string) domain.Principal { return domain.SystemPrincipal(domain.SystemTenant, id) }

@@ -1,0 +1,43 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+
+	"github.com/hishamos/hishamos/commands"
+	"github.com/hishamos/hishamos/domain"
+	"github.com/hishamos/hishamos/internal/agentloop"
+	"github.com/hishamos/hishamos/internal/llm"
+	"github.com/hishamos/hishamos/internal/llm/openai"
+	"github.com/hishamos/hishamos/internal/worker"
+)
+
+// perform is how workers of this process do steps: with the model the settings
+// name, or simulated when there is no key.
+func (n *node) perform() (worker.Perform, error) {
+	prices, err := llm.BuiltinPrices()
+	if err != nil {
+		return nil, err
+	}
+	provider, err := simulatedProvider()
+	if err != nil {
+		return nil, err
+	}
+	model := ""
+	if n.cfg.OpenAIKey.Set() {
+		provider = openai.New(openai.Config{BaseURL: n.cfg.OpenAIBaseURL, Key: n.cfg.OpenAIKey.Reveal()})
+		model = n.cfg.Model
+	}
+	loop := &agentloop.Loop{Library: n.library, Provider: provider, Model: model, Prices: prices, Random: rand.Reader, Clock: clock{}, Logger: n.logger}
+	return func(ctx context.Context, w domain.Work) commands.Run { return loop.Do(ctx, w) }, nil
+}
+
+// text is a JSON string.
+func text(s string) json.RawMessage {
+	b, err := json.Marshal(s)
+	if err != nil { // a string cannot fail
+		panic(err)
+	}
+	return b
+}

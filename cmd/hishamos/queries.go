@@ -1,0 +1,262 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/hishamos/hishamos/api"
+	v1 "github.com/hishamos/hishamos/api/v1"
+	"github.com/hishamos/hishamos/domain"
+	"github.com/hishamos/hishamos/internal/auth"
+	"github.com/hishamos/hishamos/internal/projection"
+	"github.com/hishamos/hishamos/projections"
+)
+
+// queries answers the API's questions from the read models: rows in, wire forms
+// out, and nothing else.
+type queries struct {
+	db     projections.DB
+	reads  func() *projection.Runner
+	moment func(ctx context.Context, instant time.Time) (domain.Position, error)
+}
+
+var (
+	_ api.Runs      = queries{}
+	_ api.Tasks     = queries{}
+	_ api.Workflows = queries{}
+	_ api.Usage     = queries{}
+	_ auth.Tokens   = queries{}
+)
+
+func (q queries) Run(ctx context.Context, t domain.Tenant, id string) (v1.Run, error) {
+	return q.runAt(ctx, t, id, 0)
+}
+
+func (q queries) RunAt(ctx context.Context, t domain.Tenant, id string, at api.At) (v1.Run, error) {
+	position := at.Position
+	if position == 0 {
+		var err error
+		if position, err = q.moment(ctx, at.Instant); err != nil {
+			return v1.Run{}, err
+		}
+	}
+	if position == 0 { // before the first event there was nothing
+		return v1.Run{}, projections.ErrRunNotFound
+	}
+	return q.runAt(ctx, t, id, position)
+}
+
+func (q queries) runAt(ctx context.Context, t domain.Tenant, id string, at domain.Position) (v1.Run, error) {
+	r, err := projections.Runs{DB: q.db}.Get(ctx, t, domain.RunID(id), at)
+	if err != nil {
+		return v1.Run{}, err
+	}
+	out := runOf(r.Run)
+	out.Inputs, out.Outputs = r.Inputs, r.Outputs
+	out.Steps = make([]v1.Step, len(r.Steps))
+	for i, s := range r.Steps {
+		out.Steps[i] = stepOf(s)
+	}
+	status, err := q.reads().Status(ctx, projections.RunsDefinition().Name)
+	if err != nil {
+		return v1.Run{}, err
+	}
+	for _, p := range status.Parked {
+		out.Degraded = out.Degraded || p.Stream == domain.RunID(id).Stream(t)
+	}
+	return out, nil
+}
+
+func (q queries) Runs(ctx context.Context, t domain.Tenant, f api.RunFilter, p api.Page) ([]v1.Run, string, error) {
+	page, err := projections.Runs{DB: q.db}.List(ctx, t, projections.RunFilter{
+		States: f.States, Workflow: f.Workflow, Since: f.Since, OldestFirst: f.OldestTop}, p.After, p.Limit)
+	if err != nil {
+		return nil, "", err
+	}
+	out := make([]v1.Run, len(page.Runs))
+	for i, r := range page.Runs {
+		out[i] = runOf(r)
+	}
+	return out, page.Next, nil
+}
+
+func (q queries) Task(ctx context.Context, t domain.Tenant, run, path string) (v1.Task, error) {
+	task, err := projections.Tasks{DB: q.db}.Get(ctx, t, domain.RunID(run), domain.StepPath(path), 0)
+	if err != nil {
+		return v1.Task{}, err
+	}
+	return taskOf(task.Step), nil
+}
+
+func (q queries) Tasks(ctx context.Context, t domain.Tenant, f api.TaskFilter, p api.Page) ([]v1.Task, string, error) {
+	page, err := projections.Tasks{DB: q.db}.List(ctx, t, projections.TaskFilter{
+		States: f.States, Agent: f.Agent, Run: domain.RunID(f.Run)}, p.After, p.Limit)
+	if err != nil {
+		return nil, "", err
+	}
+	out := make([]v1.Task, len(page.Tasks))
+	for i, s := range page.Tasks {
+		out[i] = taskOf(s)
+	}
+	return out, page.Next, nil
+}
+
+func (q queries) Workflow(ctx context.Context, t domain.Tenant, id string, version int) (v1.Workflow, error) {
+	entity := domain.NamedStreamID(t, "workflow", id).Entity()
+	w, err := projections.Workflows{DB: q.db}.Get(ctx, t, entity, 0)
+	if err != nil {
+		return v1.Workflow{}, err
+	}
+	out := workflowOf(w)
+	if version == 0 || version == w.DefinitionVersion {
+		out.Definition = &w.Definition
+		return out, nil
+	}
+	versions, err := projections.Workflows{DB: q.db}.Versions(ctx, t, entity)
+	if err != nil {
+		return v1.Workflow{}, err
+	}
+	for _, v := range versions {
+		if v.DefinitionVersion == version {
+			out.Version, out.Title, out.Hash, out.Definition = v.DefinitionVersion, v.Title, v.Hash, &v.Definition
+			return out, nil
+		}
+	}
+	return v1.Workflow{}, projections.ErrWorkflowNotFound
+}
+
+func (q queries) Workflows(ctx context.Context, t domain.Tenant, archived bool, p api.Page) ([]v1.Workflow, string, error) {
+	page, err := projections.Workflows{DB: q.db}.List(ctx, t, projections.WorkflowFilter{Archived: archived}, p.After, p.Limit)
+	if err != nil {
+		return nil, "", err
+	}
+	out := make([]v1.Workflow, len(page.Workflows))
+	for i, w := range page.Workflows {
+		out[i] = workflowOf(w)
+	}
+	return out, page.Next, nil
+}
+
+func (q queries) Versions(ctx context.Context, t domain.Tenant, id string) ([]v1.WorkflowVersion, error) {
+	versions, err := projections.Workflows{DB: q.db}.Versions(ctx, t, domain.NamedStreamID(t, "workflow", id).Entity())
+	if err != nil {
+		return nil, err
+	}
+	out := make([]v1.WorkflowVersion, 0, len(versions))
+	for i := len(versions) - 1; i >= 0; i-- {
+		v := versions[i]
+		out = append(out, v1.WorkflowVersion{Version: v.DefinitionVersion, Hash: v.Hash, Recorded: v.Recorded, By: v.Actor})
+	}
+	return out, nil
+}
+
+func (q queries) ByWorkflow(ctx context.Context, t domain.Tenant, from, to time.Time) ([]v1.WorkflowUsage, error) {
+	rows, err := projections.Usage{DB: q.db}.Workflows(ctx, t, days(from, to))
+	if err != nil {
+		return nil, err
+	}
+	out := make([]v1.WorkflowUsage, len(rows))
+	for i, r := range rows {
+		out[i] = v1.WorkflowUsage{Workflow: r.Workflow, Day: r.Day, Started: r.Started, Completed: r.Completed, Failed: r.Failed,
+			Cancelled: r.Cancelled, DurationMS: r.DurationMS, Calls: r.Calls,
+			Cost: cost(r.TokensInput, r.TokensCached, r.TokensCacheWrite, r.TokensOutput, r.TokensReasoning, r.Cost, r.SimulatedCalls > 0, r.UnpricedCalls > 0)}
+	}
+	return out, nil
+}
+
+func (q queries) ByAgent(ctx context.Context, t domain.Tenant, from, to time.Time) ([]v1.AgentUsage, error) {
+	rows, err := projections.Usage{DB: q.db}.Agents(ctx, t, days(from, to))
+	if err != nil {
+		return nil, err
+	}
+	out := make([]v1.AgentUsage, len(rows))
+	for i, r := range rows {
+		out[i] = v1.AgentUsage{Agent: r.Agent, Day: r.Day, Completed: r.Completed, Failed: r.Failed, DurationMS: r.DurationMS, Calls: r.Calls,
+			Cost: cost(r.TokensInput, r.TokensCached, r.TokensCacheWrite, r.TokensOutput, r.TokensReasoning, r.Cost, r.SimulatedCalls > 0, r.UnpricedCalls > 0)}
+	}
+	return out, nil
+}
+
+// ByHash implements auth.Tokens. While the read model is being built nobody can
+// say that a token is unknown.
+func (q queries) ByHash(ctx context.Context, hash string) (auth.Token, bool, error) {
+	t, err := projections.Tokens{DB: q.db}.BySecret(ctx, hash)
+	if errors.Is(err, projections.ErrNoToken) {
+		_, err := q.reads().Position(ctx, projections.TokensDefinition().Name)
+		return auth.Token{}, false, err
+	}
+	if err != nil {
+		return auth.Token{}, false, err
+	}
+	return tokenOf(t), true, nil
+}
+
+func days(from, to time.Time) projections.UsageFilter {
+	var f projections.UsageFilter
+	if !from.IsZero() {
+		f.From = from.UTC().Format(time.DateOnly)
+	}
+	if !to.IsZero() {
+		f.To = to.UTC().Format(time.DateOnly)
+	}
+	return f
+}
+
+func cost(input, cached, write, output, reasoning int64, amount domain.NanoUSD, simulated, unpriced bool) v1.Cost {
+	return v1.Cost{Tokens: domain.Tokens{Input: input, CachedInput: cached, CacheWrite: write, Output: output, Reasoning: reasoning},
+		Amount: amount, Simulated: simulated, Unpriced: unpriced}
+}
+
+func runOf(r projections.Run) v1.Run {
+	out := v1.Run{ID: string(r.Run), Workflow: v1.Ref{ID: r.Workflow, Version: r.WorkflowVersion}, Title: r.Title, State: r.State,
+		Priority: r.Priority, StartedBy: r.StartedBy, Started: r.Started, Ended: r.Ended, Reason: r.Reason, Version: v1.Ordinal(r.Version),
+		FaultStep: string(r.ErrorPath), Fault: faultOf(r.ErrorCode, r.ErrorMessage),
+		Progress: v1.Progress{Done: r.StepsDone, Total: r.StepsTotal, Current: []string{}},
+		Cost:     cost(r.TokensInput, r.TokensCached, r.TokensCacheWrite, r.TokensOutput, r.TokensReasoning, r.Cost, r.Simulated, false)}
+	for _, p := range r.CurrentSteps {
+		out.Progress.Current = append(out.Progress.Current, string(p))
+	}
+	return out
+}
+
+func stepOf(s projections.Step) v1.Step {
+	return v1.Step{Path: string(s.Path), Title: s.Title, Kind: string(s.Kind), Agent: refOf(s.Agent, s.AgentVersion), Template: refOf(s.Template, s.TemplateVersion),
+		State: s.State, Attempt: s.Attempts, Output: s.Output, Fault: faultOf(s.ErrorCode, s.ErrorMessage), Reason: s.Reason,
+		Provider: s.Provider, Model: s.Model, Simulated: s.Simulated, Scheduled: s.Scheduled, Started: s.Started, Ended: s.Ended, RetryAt: s.RetryAt,
+		Cost: cost(s.TokensInput, s.TokensCached, s.TokensCacheWrite, s.TokensOutput, s.TokensReasoning, s.Cost, s.Simulated, false)}
+}
+
+func taskOf(s projections.Step) v1.Task {
+	return v1.Task{ID: string(s.Run) + "." + string(s.Path), Run: string(s.Run), Workflow: v1.Ref{ID: s.Workflow}, Requested: s.RequestedBy,
+		Created: s.Created, Updated: &s.Updated, Priority: s.Priority, Step: stepOf(s)}
+}
+
+func workflowOf(w projections.Workflow) v1.Workflow {
+	out := v1.Workflow{ID: w.Name, Version: w.DefinitionVersion, Title: w.Title, Summary: w.Definition.Summary, Archived: w.Archived,
+		Hash: w.Hash, Changed: &w.Updated, ETag: v1.Ordinal(w.Version)}
+	if w.CopiedFrom != nil {
+		out.CopiedFrom = &v1.Ref{ID: w.CopiedFrom.ID, Version: w.CopiedFrom.Version}
+	}
+	return out
+}
+
+func faultOf(code, message string) *v1.Fault {
+	if code == "" {
+		return nil
+	}
+	return &v1.Fault{Code: code, Message: message}
+}
+
+func refOf(id string, version int) *v1.Ref {
+	if id == "" {
+		return nil
+	}
+	return &v1.Ref{ID: id, Version: version}
+}
+
+// tokenOf is what a caller with the token may do.
+func tokenOf(t projections.AccessToken) auth.Token {
+	return auth.Token{Stream: domain.NewStreamID(t.Tenant, t.Token), SecretHash: t.SecretHash, Tenant: t.Owner,
+		Actor: domain.Actor{Kind: t.ActorKind, ID: t.ActorID}, Permissions: t.Permissions}
+}

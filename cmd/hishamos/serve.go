@@ -1,0 +1,187 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/hishamos/hishamos/domain"
+)
+
+// The roles a process can take.
+const (
+	roleAPI         = "api"
+	roleRelay       = "relay"
+	roleHandlers    = "handlers"
+	roleWorkers     = "workers"
+	roleProjections = "projections"
+)
+
+var allRoles = []string{roleAPI, roleRelay, roleHandlers, roleWorkers, roleProjections}
+
+func newServe() *cobra.Command {
+	var roles []string
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run chosen roles of the system until stopped",
+		Example: `  hishamos serve
+  DATABASE_URL=postgres://... KAFKA_BROKERS=kafka:9092 hishamos serve --roles api,relay`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := checkRoles(roles); err != nil {
+				return err
+			}
+			cfg, logger, err := settings()
+			if err != nil {
+				return err
+			}
+			if len(roles) < len(allRoles) && (cfg.EmbeddedPostgres() || cfg.EmbeddedLog()) {
+				return domain.InvalidField("--roles", "several processes need a Postgres and a Kafka they share",
+					"set DATABASE_URL and KAFKA_BROKERS, or leave --roles out")
+			}
+			n, err := openNode(cmd.Context(), cfg, logger, func(string, int64, int64) {})
+			if err != nil {
+				return err
+			}
+			if err := n.begin(cmd.Context(), cmd.ErrOrStderr()); err != nil {
+				return errors.Join(err, n.close(context.WithoutCancel(cmd.Context())))
+			}
+			return n.serve(cmd.Context(), roles, func(address string) { logger.Info("serving", "roles", strings.Join(roles, ","), "address", address) })
+		},
+	}
+	cmd.Flags().StringSliceVar(&roles, "roles", allRoles, "roles of this process")
+	return cmd
+}
+
+func checkRoles(roles []string) error {
+	for _, r := range roles {
+		if !slices.Contains(allRoles, r) {
+			return domain.InvalidField("--roles", fmt.Sprintf("%q is not a role", r), "choose from "+strings.Join(allRoles, ", "))
+		}
+	}
+	return nil
+}
+
+// serve runs the parts of the roles until the context ends, then stops them and
+// the ground they stand on. Ready is called once the roles' parts were started.
+func (n *node) serve(parent context.Context, roles []string, ready func(address string)) (err error) {
+	ctx, cancel := context.WithCancel(parent)
+	defer cancel()
+	defer func() { err = errors.Join(err, n.close(context.WithoutCancel(parent))) }()
+	has := func(r string) bool { return slices.Contains(roles, r) }
+
+	var listener net.Listener
+	if has(roleAPI) {
+		if listener, err = listen(n.cfg.Listen); err != nil {
+			return err
+		}
+	}
+	var parts sync.WaitGroup
+	defer parts.Wait()
+	defer cancel()
+	start := func(name string, run func(context.Context) error) { parts.Go(func() { n.keep(ctx, name, run) }) }
+	if n.postgres != nil {
+		parts.Go(func() {
+			if err := n.postgres.Supervise(ctx, n.logger); err != nil {
+				n.logger.Error("embedded Postgres cannot go on", "error", err)
+				cancel()
+			}
+		})
+	}
+	parts.Go(func() { n.watchLimits(ctx) })
+	parts.Go(func() { n.watchSettings(ctx) })
+	if has(roleRelay) {
+		start(roleRelay, n.runRelay)
+		if n.broker != nil {
+			start("trim", n.runTrim)
+		}
+	}
+	if has(roleProjections) {
+		start(roleProjections, n.runProjections)
+	}
+	if has(roleHandlers) {
+		start(roleHandlers, n.runReactions)
+		if !has(roleWorkers) || len(roles) < len(allRoles) {
+			start("office", n.runOffice)
+		}
+	}
+	if has(roleWorkers) {
+		start(roleWorkers, func(ctx context.Context) error { return n.runWorkers(ctx, has(roleHandlers)) })
+	}
+	address := ""
+	if has(roleAPI) {
+		address = "http://" + listener.Addr().String()
+		parts.Go(func() {
+			if err := n.serveAPI(ctx, listener); err != nil {
+				n.logger.Error("API ended", "error", err)
+				cancel()
+			}
+		})
+	}
+	ready(address)
+	<-ctx.Done()
+	return nil
+}
+
+// begin makes the node ready to append: connected to Kafka, with nothing on
+// Kafka that the store lacks, and with a token to enter by.
+func (n *node) begin(ctx context.Context, out io.Writer) error {
+	if err := n.connect(ctx); err != nil {
+		return err
+	}
+	if err := n.raiseLevel(ctx); err != nil {
+		return err
+	}
+	return n.bootstrap(ctx, out)
+}
+
+// listen opens the API's port, or says who is in the way.
+func listen(address string) (net.Listener, error) {
+	l, err := net.Listen("tcp", address)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, &domain.Error{Kind: domain.Unavailable, Code: "listen.in_use",
+			Message: "port " + address + " is already taken", Fix: "stop the other program or set HISHAMOS_LISTEN, e.g. 127.0.0.1:8081"}
+	}
+	if err != nil {
+		return nil, &domain.Error{Kind: domain.Invalid, Code: "listen.refused", Field: "HISHAMOS_LISTEN",
+			Message: err.Error(), Fix: "use an address of this machine, such as 127.0.0.1:8080"}
+	}
+	return l, nil
+}
+
+// serveAPI serves HTTP until the context ends, then lets requests finish.
+func (n *node) serveAPI(ctx context.Context, l net.Listener) error {
+	handler, err := n.api(ctx)
+	if err != nil {
+		return err
+	}
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute}
+	stopped := make(chan error, 1)
+	go func() {
+		<-ctx.Done()
+		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), n.cfg.ShutdownGrace/2)
+		defer cancel()
+		stopped <- server.Shutdown(grace)
+	}()
+	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve: %w", err)
+	}
+	return <-stopped
+}
+
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return fmt.Errorf("%s takes no arguments, not %q (%w)", cmd.CommandPath(), args[0], errUsage)
+	}
+	return nil
+}

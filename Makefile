@@ -24,6 +24,7 @@ demo: build ## build, run the stock workflow on a sample once, stop everything
 test: ## vet, then run every test; with a JDK and Maven also on a real Kafka broker
 	go vet ./...
 	@mkdir -p bin && go build -o bin/testenv ./internal/testenv
+	go test -tags planted ./cmd/hishamos -run TestPlanted -count=1
 	@exec bin/testenv -timeout=20m $(TESTFLAGS) ./...
 
 bench: build ## measure the hot paths on this machine

@@ -59,8 +59,10 @@ func (s *server) getAgent(_ context.Context, in *agentInput) (*body[v1.Agent], e
 const agentAvailable = "available"
 
 func agentView(a *library.Agent) v1.Agent {
-	out := v1.Agent{ID: a.ID, Version: a.Version, Name: a.Name, Group: a.Group, Mission: a.Mission, Status: agentAvailable,
-		Hash: a.Ref().Hash, Capabilities: []v1.Capability{}, Permissions: list(slices.Clone(a.Permissions))}
+	out := v1.Agent{
+		ID: a.ID, Version: a.Version, Name: a.Name, Group: a.Group, Mission: a.Mission, Status: agentAvailable,
+		Hash: a.Ref().Hash, Capabilities: []v1.Capability{}, Permissions: list(slices.Clone(a.Permissions)),
+	}
 	for _, c := range a.Capabilities {
 		out.Capabilities = append(out.Capabilities, v1.Capability{ID: c.ID, Description: c.Description, Templates: list(slices.Clone(c.Templates))})
 	}

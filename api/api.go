@@ -120,7 +120,6 @@ type server struct {
 	huma     huma.API
 	router   *gin.Engine
 	inFlight inFlight
-	spec     []byte
 }
 
 // New returns the API as a handler. It panics if a digest key shorter than 32

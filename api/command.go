@@ -103,7 +103,8 @@ func (s *server) do(ctx context.Context, in CommandHeaders, c commands.Command, 
 	defer cancel()
 	failpoint.Hit("api.before_dispatch")
 	r, err := s.Dispatcher.Do(doing, commands.Request{
-		ID: id, Principal: call.principal, Command: c, Expected: expected, Body: body, TraceParent: call.trace})
+		ID: id, Principal: call.principal, Command: c, Expected: expected, Body: body, TraceParent: call.trace,
+	})
 	outcome := "ok"
 	if err != nil {
 		outcome = string(domain.KindOf(err))

@@ -29,11 +29,13 @@ func withDefinition[I, O any](f func(*server, context.Context, *I) (*O, error)) 
 		endpoint(f)(s, op)
 		schema := s.huma.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[domain.Definition](), true, "Definition")
 		registered := operationOf(s.huma.OpenAPI(), op.Method, op.Path)
-		registered.RequestBody = &huma.RequestBody{Required: true, Description: "The definition of the workflow",
+		registered.RequestBody = &huma.RequestBody{
+			Required: true, Description: "The definition of the workflow",
 			Content: map[string]*huma.MediaType{
 				"application/json": {Schema: schema},
 				yamlType:           {Schema: &huma.Schema{Type: huma.TypeString, Description: "A workflow file: schema workflow/v1, kind workflow, and the definition"}},
-			}}
+			},
+		}
 	}
 }
 

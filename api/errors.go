@@ -125,7 +125,8 @@ func newProblem(e *domain.Error) *problem {
 		row = statuses[domain.Internal]
 	}
 	p := &problem{header: http.Header{}, Problem: v1.Problem{
-		Type: "/problems/" + e.Code, Title: row.title, Status: row.status, Detail: sentence(e), Code: e.Code, Field: e.Field, Fix: e.Fix}}
+		Type: "/problems/" + e.Code, Title: row.title, Status: row.status, Detail: sentence(e), Code: e.Code, Field: e.Field, Fix: e.Fix,
+	}}
 	if status, ok := exceptions[e.Code]; ok {
 		p.Status = status
 	} else if e.Kind == domain.Invalid && e.Field == "" {

@@ -58,8 +58,10 @@ func TestEveryKindOfErrorHasItsStatus(t *testing.T) {
 
 func TestEveryKindIsInTheTable(t *testing.T) {
 	t.Parallel()
-	for _, k := range []domain.ErrorKind{domain.Invalid, domain.Unauthenticated, domain.Forbidden, domain.NotFound, domain.Conflict, domain.Stale,
-		domain.Exhausted, domain.TooLarge, domain.Unavailable, domain.Unknown, domain.Internal} {
+	for _, k := range []domain.ErrorKind{
+		domain.Invalid, domain.Unauthenticated, domain.Forbidden, domain.NotFound, domain.Conflict, domain.Stale,
+		domain.Exhausted, domain.TooLarge, domain.Unavailable, domain.Unknown, domain.Internal,
+	} {
 		if statuses[k].status == 0 {
 			t.Errorf("%s has no status", k)
 		}

@@ -152,8 +152,10 @@ func (s *server) document(r row) {
 	op := operationOf(s.huma.OpenAPI(), r.Method, r.Path)
 	text := &huma.Schema{Type: huma.TypeString}
 	if r.fresh {
-		op.Parameters = append(op.Parameters, &huma.Param{Name: headerPosition, In: "header", Schema: text,
-			Description: "A position you were given: the answer waits, up to five seconds, until it reflects it"})
+		op.Parameters = append(op.Parameters, &huma.Param{
+			Name: headerPosition, In: "header", Schema: text,
+			Description: "A position you were given: the answer waits, up to five seconds, until it reflects it",
+		})
 	}
 	for status, answer := range op.Responses {
 		if status == "default" {

@@ -46,7 +46,8 @@ func (s *server) start(ctx context.Context, in CommandHeaders, d domain.Definiti
 	}
 	run := domain.RunID("run_" + s.IDs.NewID()).Stream(callOf(ctx).principal.Tenant)
 	return s.do(ctx, in, commands.StartRun{
-		Run: run, Definition: d, Inputs: b.Inputs, Agents: agents, Templates: templates, Priority: b.Priority}, nil)
+		Run: run, Definition: d, Inputs: b.Inputs, Agents: agents, Templates: templates, Priority: b.Priority,
+	}, nil)
 }
 
 // pins finds the library versions that a run of a definition will use.

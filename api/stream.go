@@ -29,8 +29,10 @@ var errStreamEnd = errors.New("stream is at its end")
 // the function that writes the stream.
 func streaming[I any](f func(*server, context.Context, *I) (func(context.Context, *sse) error, error)) func(*server, huma.Operation) {
 	return func(s *server, op huma.Operation) {
-		op.Responses["200"] = &huma.Response{Description: "Server-sent events. Come back with Last-Event-ID to go on without a gap.",
-			Content: map[string]*huma.MediaType{sseType: {Schema: &huma.Schema{Type: huma.TypeString}}}}
+		op.Responses["200"] = &huma.Response{
+			Description: "Server-sent events. Come back with Last-Event-ID to go on without a gap.",
+			Content:     map[string]*huma.MediaType{sseType: {Schema: &huma.Schema{Type: huma.TypeString}}},
+		}
 		huma.Register(s.huma, op, func(ctx context.Context, in *I) (*huma.StreamResponse, error) {
 			write, err := f(s, ctx, in)
 			if errors.Is(err, errStreamEnd) {

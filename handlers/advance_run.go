@@ -62,9 +62,7 @@ func (p Ports) syncRun(ctx context.Context, run domain.StreamID, atLeast domain.
 // recoverPage is how many open runs are looked up at once.
 const recoverPage = 500
 
-// recoverRuns finds again what the runs of new partitions wait for. An attempt
-// that was open may be in the hands of a worker nobody here knows of: it lapses,
-// so that no attempt is ever worked on twice.
+// recoverRuns finds again what the runs of new partitions wait for.
 func (p Ports) recoverRuns(ctx context.Context, owned func(domain.StreamID) bool) error {
 	for after := domain.StreamID(""); ; {
 		page, err := p.OpenRuns(ctx, after, recoverPage)
@@ -79,9 +77,6 @@ func (p Ports) recoverRuns(ctx context.Context, owned func(domain.StreamID) bool
 			if err := p.replaceAttempts(ctx, run); err != nil {
 				return err
 			}
-			if err := p.lapseOpen(ctx, run); err != nil {
-				return err
-			}
 			if err := p.syncRun(ctx, run, 0); err != nil {
 				return err
 			}
@@ -94,15 +89,15 @@ func (p Ports) recoverRuns(ctx context.Context, owned func(domain.StreamID) bool
 
 // replaceAttempts lapses the attempts of a run that somebody may be at work on:
 // the leases were known to the owner before us alone. Offering the same attempt
-// to a second worker would pay for it twice and record it once, and do twice what
-// may be done once. A step that does nothing is offered again as it is.
+// to a second worker would pay for it twice and record it once. A step that does
+// nothing is offered again as it is.
 func (p Ports) replaceAttempts(ctx context.Context, run domain.StreamID) error {
 	intents, err := p.RunIntents(ctx, run, 0)
 	if err != nil {
 		return fmt.Errorf("recover %s: %w", run, err)
 	}
 	for _, w := range intents.Work {
-		if w.Kind == domain.NoopStep {
+		if w.Kind == domain.NoopStep && w.Effect == domain.Repeatable {
 			continue
 		}
 		of := domain.EventID(string(run) + "/" + string(w.Path) + "#" + strconv.Itoa(w.Attempt))
@@ -112,25 +107,6 @@ func (p Ports) replaceAttempts(ctx context.Context, run domain.StreamID) error {
 		})
 		if err != nil {
 			return fmt.Errorf("recover %s: %w", run, err)
-		}
-	}
-	return nil
-}
-
-func (p Ports) lapseOpen(ctx context.Context, run domain.StreamID) error {
-	intents, err := p.RunIntents(ctx, run, 0)
-	if err != nil {
-		return fmt.Errorf("recover %s: %w", run, err)
-	}
-	for _, w := range intents.Work {
-		of := domain.EventID(fmt.Sprintf("%s/%s#%d", run, w.Path, w.Attempt))
-		_, err := p.Dispatcher.Do(ctx, commands.Request{
-			ID: domain.DerivedCommandID("recover_run", of), Causation: string(of),
-			Principal: domain.SystemPrincipal(run.Tenant(), "advance_run"),
-			Command:   commands.LapseStep{Run: run, Path: w.Path, Attempt: w.Attempt, Worker: "of a former owner"},
-		})
-		if err != nil {
-			return fmt.Errorf("recover %s: %w", of, err)
 		}
 	}
 	return nil

@@ -64,9 +64,13 @@ type AgentPrompt struct {
 // Parts are the seven parts with their titles, in order.
 func (p AgentPrompt) Parts() [7][2]string {
 	return [7][2]string{
-		{"Mission and limits", p.Mission}, {"Inputs and trust", p.Inputs}, {"Method", p.Method},
-		{"Output rules", p.OutputRules}, {"Evidence and uncertainty", p.Evidence},
-		{"When to ask or refuse", p.WhenToAsk}, {"Hand-over", p.HandOver},
+		{"Mission and limits", p.Mission},
+		{"Inputs and trust", p.Inputs},
+		{"Method", p.Method},
+		{"Output rules", p.OutputRules},
+		{"Evidence and uncertainty", p.Evidence},
+		{"When to ask or refuse", p.WhenToAsk},
+		{"Hand-over", p.HandOver},
 	}
 }
 

@@ -139,7 +139,8 @@ func (s *Server) issue(t *testing.T) {
 	for _, one := range s.Tokens.all {
 		_, err := s.Options.Dispatcher.Do(t.Context(), commands.Request{
 			ID: domain.CommandID("issue " + one.Stream), Principal: domain.SystemPrincipal(domain.SystemTenant, "test"),
-			Command: commands.IssueToken{Token: one.Stream, Tenant: one.Tenant, Actor: one.Actor, Permissions: one.Permissions, SecretHash: one.SecretHash}})
+			Command: commands.IssueToken{Token: one.Stream, Tenant: one.Tenant, Actor: one.Actor, Permissions: one.Permissions, SecretHash: one.SecretHash},
+		})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -158,8 +159,10 @@ func newTokens() *Tokens {
 	add := func(name string, tenant domain.Tenant, stream domain.Tenant, permissions ...domain.Permission) {
 		secret := auth.NewSecret()
 		t.secrets[name] = secret
-		t.all = append(t.all, auth.Token{Stream: domain.NamedStreamID(stream, "token", name), SecretHash: auth.Hash(secret), Tenant: tenant,
-			Actor: domain.Actor{ID: name, Kind: domain.Human}, Permissions: permissions})
+		t.all = append(t.all, auth.Token{
+			Stream: domain.NamedStreamID(stream, "token", name), SecretHash: auth.Hash(secret), Tenant: tenant,
+			Actor: domain.Actor{ID: name, Kind: domain.Human}, Permissions: permissions,
+		})
 	}
 	add(Everything, domain.DefaultTenant, domain.DefaultTenant, domain.AllPermissions)
 	add(Reader, domain.DefaultTenant, domain.DefaultTenant, domain.RunRead, domain.LogRead)

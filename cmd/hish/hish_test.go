@@ -74,7 +74,8 @@ func (b *bench) finish(run string, fault *domain.Fault) {
 		c = commands.FailStep{StepResult: result, Fault: *fault}
 	}
 	_, err := b.server.Options.Dispatcher.Do(b.t.Context(), commands.Request{
-		ID: domain.CommandID("finish " + run), Principal: domain.SystemPrincipal(domain.DefaultTenant, "worker"), Command: c})
+		ID: domain.CommandID("finish " + run), Principal: domain.SystemPrincipal(domain.DefaultTenant, "worker"), Command: c,
+	})
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -437,9 +438,11 @@ func TestTheClientDoesNotCarryTheServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	for dep := range strings.Lines(string(out)) {
-		for _, forbidden := range []string{"github.com/jackc/pgx", "github.com/IBM/sarama", "github.com/gin-gonic/gin", "github.com/danielgtaylor/huma",
+		for _, forbidden := range []string{
+			"github.com/jackc/pgx", "github.com/IBM/sarama", "github.com/gin-gonic/gin", "github.com/danielgtaylor/huma",
 			"github.com/twmb/", "github.com/ThreeDotsLabs/", "cel.dev/", "github.com/prometheus/", "github.com/hishamos/hishamos/internal/eventstore",
-			"github.com/hishamos/hishamos/library", "github.com/hishamos/hishamos/domain/"} {
+			"github.com/hishamos/hishamos/library", "github.com/hishamos/hishamos/domain/",
+		} {
 			if strings.HasPrefix(strings.TrimSpace(dep), forbidden) {
 				t.Errorf("hish imports %s", strings.TrimSpace(dep))
 			}

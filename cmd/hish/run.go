@@ -139,8 +139,10 @@ func (a *app) runList() *cobra.Command {
 		return a.show(page, func() error {
 			rows := make([][]string, len(page.Items))
 			for i, r := range page.Items {
-				rows[i] = []string{r.ID, r.Workflow.ID, r.State, fmt.Sprintf("%d/%d", r.Progress.Done, r.Progress.Total),
-					watch.Number(r.Cost.Tokens.Total()), r.Cost.Amount.USD(), stamp(r.Started)}
+				rows[i] = []string{
+					r.ID, r.Workflow.ID, r.State, fmt.Sprintf("%d/%d", r.Progress.Done, r.Progress.Total),
+					watch.Number(r.Cost.Tokens.Total()), r.Cost.Amount.USD(), stamp(r.Started),
+				}
 			}
 			a.more(page.Next)
 			return a.rows([]string{"Run", "Workflow", "State", "Steps", "Tokens", "Cost", "Started"}, rows)

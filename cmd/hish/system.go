@@ -101,8 +101,10 @@ func (a *app) analyticsCommand() *cobra.Command {
 			return a.show(list, func() error {
 				rows := make([][]string, len(list.Items))
 				for i, u := range list.Items {
-					rows[i] = []string{u.Day, u.Workflow, fmt.Sprint(u.Started), fmt.Sprint(u.Completed), fmt.Sprint(u.Failed), fmt.Sprint(u.Cancelled),
-						watch.Number(u.Cost.Tokens.Total()), u.Cost.Amount.USD()}
+					rows[i] = []string{
+						u.Day, u.Workflow, fmt.Sprint(u.Started), fmt.Sprint(u.Completed), fmt.Sprint(u.Failed), fmt.Sprint(u.Cancelled),
+						watch.Number(u.Cost.Tokens.Total()), u.Cost.Amount.USD(),
+					}
 				}
 				return a.rows([]string{"Day", "Workflow", "Started", "Completed", "Failed", "Cancelled", "Tokens", "Cost"}, rows)
 			})
@@ -114,8 +116,10 @@ func (a *app) analyticsCommand() *cobra.Command {
 			return a.show(list, func() error {
 				rows := make([][]string, len(list.Items))
 				for i, u := range list.Items {
-					rows[i] = []string{u.Day, u.Agent, fmt.Sprint(u.Attempts), fmt.Sprint(u.Completed), fmt.Sprint(u.Failed), fmt.Sprint(u.Retried),
-						watch.Number(u.Cost.Tokens.Total()), u.Cost.Amount.USD()}
+					rows[i] = []string{
+						u.Day, u.Agent, fmt.Sprint(u.Attempts), fmt.Sprint(u.Completed), fmt.Sprint(u.Failed), fmt.Sprint(u.Retried),
+						watch.Number(u.Cost.Tokens.Total()), u.Cost.Amount.USD(),
+					}
 				}
 				return a.rows([]string{"Day", "Agent", "Attempts", "Completed", "Failed", "Retried", "Tokens", "Cost"}, rows)
 			})

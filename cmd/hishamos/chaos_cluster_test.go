@@ -44,8 +44,10 @@ func newCluster(t *testing.T, kafka *realKafka) *cluster {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &cluster{t: t, dir: dir, bin: buildWithFailpoints(t), kafka: kafka,
-		marks: filepath.Join(dir, "failpoints.log"), ledger: filepath.Join(dir, "ledger.jsonl")}
+	c := &cluster{
+		t: t, dir: dir, bin: buildWithFailpoints(t), kafka: kafka,
+		marks: filepath.Join(dir, "failpoints.log"), ledger: filepath.Join(dir, "ledger.jsonl"),
+	}
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("the logs are kept in %s", dir)
@@ -76,8 +78,10 @@ func (c *cluster) startPostgres() {
 	c.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	var err error
-	c.postgres, err = embedded.StartPostgres(ctx, embedded.PostgresOptions{Dir: filepath.Join(c.dir, "postgres"),
-		Cache: filepath.Join(os.TempDir(), "hishamos-programs")})
+	c.postgres, err = embedded.StartPostgres(ctx, embedded.PostgresOptions{
+		Dir:   filepath.Join(c.dir, "postgres"),
+		Cache: filepath.Join(os.TempDir(), "hishamos-programs"),
+	})
 	if err != nil {
 		cancel()
 		c.t.Fatal(err)

@@ -39,8 +39,16 @@ func TestChaos(t *testing.T) {
 	t.Logf("seed %d", seed)
 
 	run.bootstrap()
-	for _, p := range [][2]string{{"api-1", "api"}, {"api-2", "api"}, {"relay-1", "relay,projections"}, {"relay-2", "relay,projections"},
-		{"handlers-1", "handlers"}, {"handlers-2", "handlers"}, {"workers-1", "workers"}, {"workers-2", "workers"}} {
+	for _, p := range [][2]string{
+		{"api-1", "api"},
+		{"api-2", "api"},
+		{"relay-1", "relay,projections"},
+		{"relay-2", "relay,projections"},
+		{"handlers-1", "handlers"},
+		{"handlers-2", "handlers"},
+		{"workers-1", "workers"},
+		{"workers-2", "workers"},
+	} {
 		c.add(p[0], p[1])
 	}
 	c.startAll()
@@ -244,8 +252,10 @@ func (r *chaos) judge() {
 	if err != nil {
 		r.t.Error(err)
 	}
-	judged, err := checker.Check(ctx, checker.Sources{Database: r.postgres.URL(), Brokers: []string{r.brokers}, Ledger: r.ledger,
-		Commands: r.clients.commands, States: states})
+	judged, err := checker.Check(ctx, checker.Sources{
+		Database: r.postgres.URL(), Brokers: []string{r.brokers}, Ledger: r.ledger,
+		Commands: r.clients.commands, States: states,
+	})
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -45,9 +45,11 @@ func (n *node) connect(ctx context.Context) error {
 		return err
 	}
 	if epochs.Low != 0 && epochs.Low < n.epochNow() {
-		return &domain.Error{Kind: domain.Unavailable, Code: "kafka.half_refilled",
+		return &domain.Error{
+			Kind: domain.Unavailable, Code: "kafka.half_refilled",
 			Message: fmt.Sprintf("topics on Kafka are still of epoch %d, the store says %d: refilling them was interrupted", epochs.Low, n.epochNow()),
-			Fix:     "run: hishamos replay kafka-from-store"}
+			Fix:     "run: hishamos replay kafka-from-store",
+		}
 	}
 	return nil
 }
@@ -108,9 +110,11 @@ func (n *node) takeFromKafka(ctx context.Context, ahead error) error {
 		return fmt.Errorf("catch up from Kafka: %w", err)
 	}
 	if merged.Missing > 0 {
-		return &domain.Error{Kind: domain.Unavailable, Code: "store.cannot_catch_up",
+		return &domain.Error{
+			Kind: domain.Unavailable, Code: "store.cannot_catch_up",
 			Message: fmt.Sprintf("Kafka lacks position %d, which the store needs before it can take the %d events behind it", merged.Missing, merged.Lost),
-			Fix:     "restore a newer backup of Postgres; or give those events up with: hishamos replay kafka-from-store --force"}
+			Fix:     "restore a newer backup of Postgres; or give those events up with: hishamos replay kafka-from-store --force",
+		}
 	}
 	n.logger.Warn("caught up from Kafka", "from", head.Position, "position", merged.Last)
 	return nil
@@ -123,8 +127,10 @@ func (n *node) foreign(ctx context.Context, err error) error {
 	if headErr != nil || head.Position > 0 {
 		return errors.Join(err, headErr)
 	}
-	return &domain.Error{Kind: domain.Conflict, Code: "store.lost",
-		Message: "the store is empty and Kafka holds the events of a log", Fix: "rebuild it with: hishamos replay store-from-kafka; or use another Kafka"}
+	return &domain.Error{
+		Kind: domain.Conflict, Code: "store.lost",
+		Message: "the store is empty and Kafka holds the events of a log", Fix: "rebuild it with: hishamos replay store-from-kafka; or use another Kafka",
+	}
 }
 
 // compare holds the store's head against the ends of the topics.

@@ -53,8 +53,10 @@ func (n *node) committedBefore(ctx context.Context, t domain.Tenant, id domain.C
 	if err != nil || !ok || len(r.Streams) == 0 {
 		return commands.Receipt{}, nil, false, err
 	}
-	return commands.Receipt{Stream: r.Streams[0].Stream, Version: r.Streams[0].Version, First: r.First, Last: r.Last,
-		Recorded: r.Recorded, Replayed: true}, body, true, nil
+	return commands.Receipt{
+		Stream: r.Streams[0].Stream, Version: r.Streams[0].Version, First: r.First, Last: r.Last,
+		Recorded: r.Recorded, Replayed: true,
+	}, body, true, nil
 }
 
 // waiter answers how far the log has been carried.
@@ -71,8 +73,10 @@ func (w waiter) Logged(ctx context.Context, p domain.Position) error {
 			return nil
 		}
 		if !wait(ctx, logPoll) {
-			return &domain.Error{Kind: domain.Unavailable, Code: "log.behind",
-				Message: "Kafka has not got the event yet; it is safe in the store", Fix: "ask again, or do without hishamos-after=logged"}
+			return &domain.Error{
+				Kind: domain.Unavailable, Code: "log.behind",
+				Message: "Kafka has not got the event yet; it is safe in the store", Fix: "ask again, or do without hishamos-after=logged",
+			}
 		}
 	}
 }

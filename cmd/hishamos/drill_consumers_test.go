@@ -178,8 +178,10 @@ func TestTheNextVersionOfAReadModelIsBuiltBesideTheLiveOneUnderLoad(t *testing.T
 		raised.Version++
 		next = append(next, &raised)
 	}
-	r, err := projection.New(projection.Config{Definitions: next, Store: projectionpg.New(q.pool), Events: q.store, Log: q.log,
-		Mark: q.mark, Locks: session, Process: q.id, Logger: q.logger})
+	r, err := projection.New(projection.Config{
+		Definitions: next, Store: projectionpg.New(q.pool), Events: q.store, Log: q.log,
+		Mark: q.mark, Locks: session, Process: q.id, Logger: q.logger,
+	})
 	q.must(err)
 	q.run(func(_ *node, ctx context.Context) error { return r.Run(ctx) })
 	for _, def := range next {
@@ -351,9 +353,13 @@ func TestDeadLettersAreHandledAgainInOrderAndCountOnce(t *testing.T) {
 		if broken.Load() && e.Sequence%2 == 0 {
 			return domain.InvalidField("drill", "cannot be handled", "mend it")
 		}
-		_, err := p.dispatcher.Do(ctx, commands.Request{ID: domain.DerivedCommandID("drill_letters", e.ID()), Principal: system("drill"),
-			Command: commands.IssueToken{Token: domain.NamedStreamID(domain.DefaultTenant, "token", string(e.ID())), Tenant: domain.DefaultTenant,
-				Actor: domain.Actor{Kind: domain.Operator, ID: "drill"}, Permissions: []domain.Permission{domain.AllPermissions}, SecretHash: fmt.Sprintf("sha256:%064d", e.Sequence)}})
+		_, err := p.dispatcher.Do(ctx, commands.Request{
+			ID: domain.DerivedCommandID("drill_letters", e.ID()), Principal: system("drill"),
+			Command: commands.IssueToken{
+				Token: domain.NamedStreamID(domain.DefaultTenant, "token", string(e.ID())), Tenant: domain.DefaultTenant,
+				Actor: domain.Actor{Kind: domain.Operator, ID: "drill"}, Permissions: []domain.Permission{domain.AllPermissions}, SecretHash: fmt.Sprintf("sha256:%064d", e.Sequence),
+			},
+		})
 		if err != nil {
 			return err
 		}

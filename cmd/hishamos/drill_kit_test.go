@@ -49,8 +49,10 @@ func newDrill(t *testing.T, set ...string) *drill {
 
 func (d *drill) config() config.Config {
 	d.t.Helper()
-	env := append([]string{"HISHAMOS_DATA=" + d.t.TempDir(), "DATABASE_URL=" + d.database, "KAFKA_BROKERS=" + d.kafka,
-		"HISHAMOS_KAFKA_PARTITIONS=4", "HISHAMOS_KAFKA_REPLICATION=1", "HISHAMOS_LISTEN=127.0.0.1:0"}, d.set...)
+	env := append([]string{
+		"HISHAMOS_DATA=" + d.t.TempDir(), "DATABASE_URL=" + d.database, "KAFKA_BROKERS=" + d.kafka,
+		"HISHAMOS_KAFKA_PARTITIONS=4", "HISHAMOS_KAFKA_REPLICATION=1", "HISHAMOS_LISTEN=127.0.0.1:0",
+	}, d.set...)
 	cfg, err := config.Load(env)
 	if err != nil {
 		d.t.Fatal(err)
@@ -233,8 +235,10 @@ func drillRun() domain.StreamID {
 }
 
 func startDrill(run domain.StreamID) commands.StartRun {
-	return commands.StartRun{Run: run, Definition: domain.Definition{ID: "drill", Version: 1, Steps: drillSteps},
-		Agents: map[string]domain.Ref{"writer": {ID: "writer", Version: 1}}, Templates: map[string]domain.Ref{"write": {ID: "write", Version: 1}}}
+	return commands.StartRun{
+		Run: run, Definition: domain.Definition{ID: "drill", Version: 1, Steps: drillSteps},
+		Agents: map[string]domain.Ref{"writer": {ID: "writer", Version: 1}}, Templates: map[string]domain.Ref{"write": {ID: "write", Version: 1}},
+	}
 }
 
 func completeDrill(run domain.StreamID, path domain.StepPath) commands.CompleteStep {
@@ -317,8 +321,10 @@ func (p *process) rawMany(stream domain.StreamID, kind string, version int, data
 	for _, d := range data {
 		w.Events = append(w.Events, eventstore.Proposed{Type: kind, Version: version, Time: time.Now(), Data: []byte(d)})
 	}
-	r, err := p.store.Append(p.t.Context(), eventstore.Append{Command: domain.CommandID(uuid.NewString()), Tenant: stream.Tenant(), Actor: "[]",
-		Writes: []eventstore.Write{w}})
+	r, err := p.store.Append(p.t.Context(), eventstore.Append{
+		Command: domain.CommandID(uuid.NewString()), Tenant: stream.Tenant(), Actor: "[]",
+		Writes: []eventstore.Write{w},
+	})
 	p.must(err)
 	p.committed(r.Records)
 	return r.Last

@@ -154,8 +154,11 @@ func (p *process) ends() map[log.Partition]domain.Position {
 func TestTrimmingTakesTheOldestFilesOfTheLargestPartitions(t *testing.T) {
 	t.Parallel()
 	segments := []embedded.Segment{
-		{Topic: "a", Partition: 0, Base: 0, Bytes: 50}, {Topic: "a", Partition: 0, Base: 10, Bytes: 50}, {Topic: "a", Partition: 0, Base: 20, Bytes: 5},
-		{Topic: "a", Partition: 1, Base: 0, Bytes: 60}, {Topic: "a", Partition: 1, Base: 7, Bytes: 1},
+		{Topic: "a", Partition: 0, Base: 0, Bytes: 50},
+		{Topic: "a", Partition: 0, Base: 10, Bytes: 50},
+		{Topic: "a", Partition: 0, Base: 20, Bytes: 5},
+		{Topic: "a", Partition: 1, Base: 0, Bytes: 60},
+		{Topic: "a", Partition: 1, Base: 7, Bytes: 1},
 		{Topic: "b", Partition: 0, Base: 0, Bytes: 500}, // the file it writes to
 	}
 	before, freed := cut(segments, 600)

@@ -70,9 +70,11 @@ func (g *ground) openPostgres(ctx context.Context, show progress) error {
 			return err
 		}
 		show("starting Postgres", 0, 0)
-		g.postgres, err = embedded.StartPostgres(ctx, embedded.PostgresOptions{Dir: dir, Cache: cache,
+		g.postgres, err = embedded.StartPostgres(ctx, embedded.PostgresOptions{
+			Dir: dir, Cache: cache,
 			Binaries: g.cfg.PostgresBin, Maven: g.cfg.MavenURL,
-			Progress: func(done, total int64) { show("fetching Postgres", done, total) }})
+			Progress: func(done, total int64) { show("fetching Postgres", done, total) },
+		})
 		if err != nil {
 			return err
 		}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -47,6 +48,7 @@ type node struct {
 
 	relay     atomic.Pointer[relay.Relay]
 	reactions atomic.Pointer[reaction.Runner]
+	listener  net.Listener // of the API, from begin on
 	board     *lease.Board
 	timers    *timer.Wheel
 	asking    *projection.Runner                // answers how far read models are
@@ -68,8 +70,10 @@ func openNode(ctx context.Context, cfg config.Config, logger *slog.Logger, show 
 			err = errors.Join(err, g.close(context.WithoutCancel(ctx)))
 		}
 	}()
-	n := &node{ground: g, id: uuid.Must(uuid.NewV7()).String(), secret: newSecret(), library: lib, metrics: telemetry.NewMetrics(),
-		board: lease.NewBoard(clock{}), timers: timer.NewWheel()}
+	n := &node{
+		ground: g, id: uuid.Must(uuid.NewV7()).String(), secret: newSecret(), library: lib, metrics: telemetry.NewMetrics(),
+		board: lease.NewBoard(clock{}), timers: timer.NewWheel(),
+	}
 	n.store, err = postgres.New(ctx, g.pool, postgres.Options{QueueLimit: cfg.QueueLimit, Admit: n.admit, Connected: n.reconnected, Logger: logger})
 	if err != nil {
 		return nil, err

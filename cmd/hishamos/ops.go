@@ -38,17 +38,23 @@ func newRoutes() *cobra.Command {
 func newMigrate() *cobra.Command {
 	cmd := operators("migrate", "Bring the schema up to date, back, or show where it is")
 	cmd.AddCommand(
-		&cobra.Command{Use: "up", Short: "Apply the migrations that are missing", Args: noArgs,
-			RunE: operate(func(ctx context.Context, o *operation) error { return o.migrations(ctx) })}, // opening has applied them
-		&cobra.Command{Use: "down", Short: "Take the newest migration back; those of the event store refuse", Args: noArgs,
+		&cobra.Command{
+			Use: "up", Short: "Apply the migrations that are missing", Args: noArgs,
+			RunE: operate(func(ctx context.Context, o *operation) error { return o.migrations(ctx) }),
+		}, // opening has applied them
+		&cobra.Command{
+			Use: "down", Short: "Take the newest migration back; those of the event store refuse", Args: noArgs,
 			RunE: operate(func(ctx context.Context, o *operation) error {
 				if err := pg.MigrateDown(ctx, o.pool); err != nil {
 					return err
 				}
 				return o.migrations(ctx)
-			})},
-		&cobra.Command{Use: "status", Short: "List the migrations", Args: noArgs,
-			RunE: operate(func(ctx context.Context, o *operation) error { return o.migrations(ctx) })},
+			}),
+		},
+		&cobra.Command{
+			Use: "status", Short: "List the migrations", Args: noArgs,
+			RunE: operate(func(ctx context.Context, o *operation) error { return o.migrations(ctx) }),
+		},
 	)
 	return cmd
 }

@@ -70,7 +70,8 @@ func (q queries) runAt(ctx context.Context, t domain.Tenant, id string, at domai
 
 func (q queries) Runs(ctx context.Context, t domain.Tenant, f api.RunFilter, p api.Page) ([]v1.Run, string, error) {
 	page, err := projections.Runs{DB: q.db}.List(ctx, t, projections.RunFilter{
-		States: f.States, Workflow: f.Workflow, Since: f.Since, OldestFirst: f.OldestTop}, p.After, p.Limit)
+		States: f.States, Workflow: f.Workflow, Since: f.Since, OldestFirst: f.OldestTop,
+	}, p.After, p.Limit)
 	if err != nil {
 		return nil, "", err
 	}
@@ -91,7 +92,8 @@ func (q queries) Task(ctx context.Context, t domain.Tenant, run, path string) (v
 
 func (q queries) Tasks(ctx context.Context, t domain.Tenant, f api.TaskFilter, p api.Page) ([]v1.Task, string, error) {
 	page, err := projections.Tasks{DB: q.db}.List(ctx, t, projections.TaskFilter{
-		States: f.States, Agent: f.Agent, Run: domain.RunID(f.Run)}, p.After, p.Limit)
+		States: f.States, Agent: f.Agent, Run: domain.RunID(f.Run),
+	}, p.After, p.Limit)
 	if err != nil {
 		return nil, "", err
 	}
@@ -158,9 +160,11 @@ func (q queries) ByWorkflow(ctx context.Context, t domain.Tenant, from, to time.
 	}
 	out := make([]v1.WorkflowUsage, len(rows))
 	for i, r := range rows {
-		out[i] = v1.WorkflowUsage{Workflow: r.Workflow, Day: r.Day, Started: r.Started, Completed: r.Completed, Failed: r.Failed,
+		out[i] = v1.WorkflowUsage{
+			Workflow: r.Workflow, Day: r.Day, Started: r.Started, Completed: r.Completed, Failed: r.Failed,
 			Cancelled: r.Cancelled, DurationMS: r.DurationMS, Calls: r.Calls,
-			Cost: cost(r.TokensInput, r.TokensCached, r.TokensCacheWrite, r.TokensOutput, r.TokensReasoning, r.Cost, r.SimulatedCalls > 0, r.UnpricedCalls > 0)}
+			Cost: cost(r.TokensInput, r.TokensCached, r.TokensCacheWrite, r.TokensOutput, r.TokensReasoning, r.Cost, r.SimulatedCalls > 0, r.UnpricedCalls > 0),
+		}
 	}
 	return out, nil
 }
@@ -172,8 +176,10 @@ func (q queries) ByAgent(ctx context.Context, t domain.Tenant, from, to time.Tim
 	}
 	out := make([]v1.AgentUsage, len(rows))
 	for i, r := range rows {
-		out[i] = v1.AgentUsage{Agent: r.Agent, Day: r.Day, Completed: r.Completed, Failed: r.Failed, DurationMS: r.DurationMS, Calls: r.Calls,
-			Cost: cost(r.TokensInput, r.TokensCached, r.TokensCacheWrite, r.TokensOutput, r.TokensReasoning, r.Cost, r.SimulatedCalls > 0, r.UnpricedCalls > 0)}
+		out[i] = v1.AgentUsage{
+			Agent: r.Agent, Day: r.Day, Completed: r.Completed, Failed: r.Failed, DurationMS: r.DurationMS, Calls: r.Calls,
+			Cost: cost(r.TokensInput, r.TokensCached, r.TokensCacheWrite, r.TokensOutput, r.TokensReasoning, r.Cost, r.SimulatedCalls > 0, r.UnpricedCalls > 0),
+		}
 	}
 	return out, nil
 }
@@ -204,16 +210,20 @@ func days(from, to time.Time) projections.UsageFilter {
 }
 
 func cost(input, cached, write, output, reasoning int64, amount domain.NanoUSD, simulated, unpriced bool) v1.Cost {
-	return v1.Cost{Tokens: domain.Tokens{Input: input, CachedInput: cached, CacheWrite: write, Output: output, Reasoning: reasoning},
-		Amount: amount, Simulated: simulated, Unpriced: unpriced}
+	return v1.Cost{
+		Tokens: domain.Tokens{Input: input, CachedInput: cached, CacheWrite: write, Output: output, Reasoning: reasoning},
+		Amount: amount, Simulated: simulated, Unpriced: unpriced,
+	}
 }
 
 func runOf(r projections.Run) v1.Run {
-	out := v1.Run{ID: string(r.Run), Workflow: v1.Ref{ID: r.Workflow, Version: r.WorkflowVersion}, Title: r.Title, State: r.State,
+	out := v1.Run{
+		ID: string(r.Run), Workflow: v1.Ref{ID: r.Workflow, Version: r.WorkflowVersion}, Title: r.Title, State: r.State,
 		Priority: r.Priority, StartedBy: r.StartedBy, Started: r.Started, Ended: r.Ended, Reason: r.Reason, Version: v1.Ordinal(r.Version),
 		FaultStep: string(r.ErrorPath), Fault: faultOf(r.ErrorCode, r.ErrorMessage),
 		Progress: v1.Progress{Done: r.StepsDone, Total: r.StepsTotal, Current: []string{}},
-		Cost:     cost(r.TokensInput, r.TokensCached, r.TokensCacheWrite, r.TokensOutput, r.TokensReasoning, r.Cost, r.Simulated, false)}
+		Cost:     cost(r.TokensInput, r.TokensCached, r.TokensCacheWrite, r.TokensOutput, r.TokensReasoning, r.Cost, r.Simulated, false),
+	}
 	for _, p := range r.CurrentSteps {
 		out.Progress.Current = append(out.Progress.Current, string(p))
 	}
@@ -221,20 +231,26 @@ func runOf(r projections.Run) v1.Run {
 }
 
 func stepOf(s projections.Step) v1.Step {
-	return v1.Step{Path: string(s.Path), Title: s.Title, Kind: string(s.Kind), Agent: refOf(s.Agent, s.AgentVersion), Template: refOf(s.Template, s.TemplateVersion),
+	return v1.Step{
+		Path: string(s.Path), Title: s.Title, Kind: string(s.Kind), Agent: refOf(s.Agent, s.AgentVersion), Template: refOf(s.Template, s.TemplateVersion),
 		State: s.State, Attempt: s.Attempts, Output: s.Output, Fault: faultOf(s.ErrorCode, s.ErrorMessage), Reason: s.Reason,
 		Provider: s.Provider, Model: s.Model, Simulated: s.Simulated, Scheduled: s.Scheduled, Started: s.Started, Ended: s.Ended, RetryAt: s.RetryAt,
-		Cost: cost(s.TokensInput, s.TokensCached, s.TokensCacheWrite, s.TokensOutput, s.TokensReasoning, s.Cost, s.Simulated, false)}
+		Cost: cost(s.TokensInput, s.TokensCached, s.TokensCacheWrite, s.TokensOutput, s.TokensReasoning, s.Cost, s.Simulated, false),
+	}
 }
 
 func taskOf(s projections.Step) v1.Task {
-	return v1.Task{ID: string(s.Run) + "." + string(s.Path), Run: string(s.Run), Workflow: v1.Ref{ID: s.Workflow}, Requested: s.RequestedBy,
-		Created: s.Created, Updated: &s.Updated, Priority: s.Priority, Step: stepOf(s)}
+	return v1.Task{
+		ID: string(s.Run) + "." + string(s.Path), Run: string(s.Run), Workflow: v1.Ref{ID: s.Workflow}, Requested: s.RequestedBy,
+		Created: s.Created, Updated: &s.Updated, Priority: s.Priority, Step: stepOf(s),
+	}
 }
 
 func workflowOf(w projections.Workflow) v1.Workflow {
-	out := v1.Workflow{ID: w.Name, Version: w.DefinitionVersion, Title: w.Title, Summary: w.Definition.Summary, Archived: w.Archived,
-		Hash: w.Hash, Changed: &w.Updated, ETag: v1.Ordinal(w.Version)}
+	out := v1.Workflow{
+		ID: w.Name, Version: w.DefinitionVersion, Title: w.Title, Summary: w.Definition.Summary, Archived: w.Archived,
+		Hash: w.Hash, Changed: &w.Updated, ETag: v1.Ordinal(w.Version),
+	}
 	if w.CopiedFrom != nil {
 		out.CopiedFrom = &v1.Ref{ID: w.CopiedFrom.ID, Version: w.CopiedFrom.Version}
 	}
@@ -257,6 +273,8 @@ func refOf(id string, version int) *v1.Ref {
 
 // tokenOf is what a caller with the token may do.
 func tokenOf(t projections.AccessToken) auth.Token {
-	return auth.Token{Stream: domain.NewStreamID(t.Tenant, t.Token), SecretHash: t.SecretHash, Tenant: t.Owner,
-		Actor: domain.Actor{Kind: t.ActorKind, ID: t.ActorID}, Permissions: t.Permissions}
+	return auth.Token{
+		Stream: domain.NewStreamID(t.Tenant, t.Token), SecretHash: t.SecretHash, Tenant: t.Owner,
+		Actor: domain.Actor{Kind: t.ActorKind, ID: t.ActorID}, Permissions: t.Permissions,
+	}
 }

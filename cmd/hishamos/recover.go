@@ -25,9 +25,11 @@ type recovered struct {
 }
 
 // ErrStoreNotEmpty: there is nothing to rebuild.
-var errStoreNotEmpty = &domain.Error{Kind: domain.Conflict, Code: "store.not_empty",
+var errStoreNotEmpty = &domain.Error{
+	Kind: domain.Conflict, Code: "store.not_empty",
 	Message: "only an empty store is rebuilt from Kafka",
-	Fix:     "point DATABASE_URL at a fresh database, or move the data folder's postgres aside"}
+	Fix:     "point DATABASE_URL at a fresh database, or move the data folder's postgres aside",
+}
 
 // storeFromKafka fills an empty store, or goes on where that was interrupted.
 // What lies behind a missing position is listed and left out; later appends
@@ -65,12 +67,16 @@ func (o *operation) storeFromKafka(ctx context.Context) error {
 	case merged.Last == 0 && merged.Lost == 0:
 		return &domain.Error{Kind: domain.NotFound, Code: "kafka.empty", Message: "the topics hold no events", Fix: "check KAFKA_BROKERS"}
 	case merged.Last == 0:
-		return &domain.Error{Kind: domain.Unavailable, Code: "kafka.trimmed",
+		return &domain.Error{
+			Kind: domain.Unavailable, Code: "kafka.trimmed",
 			Message: fmt.Sprintf("Kafka lacks the first event; %d later ones cannot be verified without it", merged.Lost),
-			Fix:     "restore a backup of Postgres; the embedded log keeps everything only with HISHAMOS_LOG_RETAIN=all"}
+			Fix:     "restore a backup of Postgres; the embedded log keeps everything only with HISHAMOS_LOG_RETAIN=all",
+		}
 	}
-	done := recovered{Events: merged.Last, Epoch: epochs.High, Repeats: merged.Repeats, Missing: merged.Missing, Lost: merged.Lost,
-		Behind: merged.Behind, pace: paceOf(uint64(merged.Last-head.Position), began)}
+	done := recovered{
+		Events: merged.Last, Epoch: epochs.High, Repeats: merged.Repeats, Missing: merged.Missing, Lost: merged.Lost,
+		Behind: merged.Behind, pace: paceOf(uint64(merged.Last-head.Position), began),
+	}
 	if err := o.takeSettings(ctx, &done); err != nil {
 		return err
 	}

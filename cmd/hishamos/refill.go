@@ -27,8 +27,10 @@ func (n *node) relayLock(ctx context.Context) (*lock.Session, error) {
 		}
 	}
 	if err == nil && !ok {
-		err = &domain.Error{Kind: domain.Conflict, Code: "relay.running", Message: "a relay publishes in another process",
-			Fix: "stop the processes with the role relay first; the others may run"}
+		err = &domain.Error{
+			Kind: domain.Conflict, Code: "relay.running", Message: "a relay publishes in another process",
+			Fix: "stop the processes with the role relay first; the others may run",
+		}
 	}
 	if err != nil {
 		return nil, errors.Join(err, session.Close(context.WithoutCancel(ctx)))
@@ -110,9 +112,11 @@ func (n *node) onlyOnKafka(ctx context.Context) error {
 	var ahead *relay.AheadError
 	switch {
 	case errors.As(err, &ahead):
-		return &domain.Error{Kind: domain.Conflict, Code: "kafka.ahead",
+		return &domain.Error{
+			Kind: domain.Conflict, Code: "kafka.ahead",
 			Message: fmt.Sprintf("Kafka holds events up to position %d, the store only to %d", ahead.Log, ahead.Store),
-			Fix:     "start the server once: it catches up; or give those events up with --force"}
+			Fix:     "start the server once: it catches up; or give those events up with --force",
+		}
 	case errors.Is(err, relay.ErrDiverged), errors.Is(err, relay.ErrForeign):
 		return fmt.Errorf("%w; if the store is right: --force", err)
 	}

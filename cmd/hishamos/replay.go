@@ -62,8 +62,10 @@ HISHAMOS_LOG_RETAIN=all.`,
 func (n *node) reader() (*projection.Runner, error) { return n.runner(nil) }
 
 func (n *node) runner(locks projection.Locks) (*projection.Runner, error) {
-	return projection.New(projection.Config{Definitions: projections.All(), Store: projectionpg.New(n.pool), Events: n.store,
-		Log: n.log, Mark: n.mark, Locks: locks, Process: n.id, Logger: n.logger})
+	return projection.New(projection.Config{
+		Definitions: projections.All(), Store: projectionpg.New(n.pool), Events: n.store,
+		Log: n.log, Mark: n.mark, Locks: locks, Process: n.id, Logger: n.logger,
+	})
 }
 
 // known makes sure that a read model has a definition.

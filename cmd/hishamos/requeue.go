@@ -24,12 +24,16 @@ const requeuePatience = 30 * time.Second
 const requeueEvery = 100 * time.Millisecond
 
 // errStillPoison says that replaying did not help.
-var errStillPoison = &domain.Error{Kind: domain.Conflict, Code: "projection.still_poison",
-	Message: "the stream cannot be applied", Fix: "upgrade to a build that can, then requeue again"}
+var errStillPoison = &domain.Error{
+	Kind: domain.Conflict, Code: "projection.still_poison",
+	Message: "the stream cannot be applied", Fix: "upgrade to a build that can, then requeue again",
+}
 
 // errNobodyOwns says that what was asked is noted but not done yet.
-var errNobodyOwns = &domain.Error{Kind: domain.Unavailable, Code: "requeue.waiting",
-	Message: "it is noted, but no process has done it yet", Fix: "start a process with the role projections or handlers; it does it then"}
+var errNobodyOwns = &domain.Error{
+	Kind: domain.Unavailable, Code: "requeue.waiting",
+	Message: "it is noted, but no process has done it yet", Fix: "start a process with the role projections or handlers; it does it then",
+}
 
 // requeue asks for a parked stream to be replayed and waits for the outcome. With
 // embedded stores no other process can run, so this one does it.
@@ -91,7 +95,8 @@ func newDeadLetters() *cobra.Command {
 		{"list REACTION", "List the dead letters of a reaction that were not requeued", (*operation).listLetters},
 		{"requeue REACTION", "Have a reaction's dead letters handled again, in order", (*operation).requeueLetters},
 	} {
-		cmd.AddCommand(&cobra.Command{Use: c.use, Short: c.short, Args: cobra.ExactArgs(1),
+		cmd.AddCommand(&cobra.Command{
+			Use: c.use, Short: c.short, Args: cobra.ExactArgs(1),
 			RunE: operate(func(ctx context.Context, o *operation) error {
 				if err := o.knownReaction(o.args[0]); err != nil {
 					return err
@@ -100,7 +105,8 @@ func newDeadLetters() *cobra.Command {
 					return err
 				}
 				return c.do(o, ctx, o.args[0])
-			})})
+			}),
+		})
 	}
 	return cmd
 }

@@ -53,7 +53,7 @@ func newServe() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := n.begin(cmd.Context(), cmd.ErrOrStderr()); err != nil {
+			if err := n.begin(cmd.Context(), roles, cmd.ErrOrStderr()); err != nil {
 				return errors.Join(err, n.close(context.WithoutCancel(cmd.Context())))
 			}
 			return n.serve(cmd.Context(), roles, func(address string) { logger.Info("serving", "roles", strings.Join(roles, ","), "address", address) })
@@ -80,12 +80,6 @@ func (n *node) serve(parent context.Context, roles []string, ready func(address 
 	defer func() { err = errors.Join(err, n.close(context.WithoutCancel(parent))) }()
 	has := func(r string) bool { return slices.Contains(roles, r) }
 
-	var listener net.Listener
-	if has(roleAPI) {
-		if listener, err = listen(n.cfg.Listen); err != nil {
-			return err
-		}
-	}
 	var parts sync.WaitGroup
 	defer parts.Wait()
 	defer cancel()
@@ -120,9 +114,9 @@ func (n *node) serve(parent context.Context, roles []string, ready func(address 
 	}
 	address := ""
 	if has(roleAPI) {
-		address = "http://" + listener.Addr().String()
+		address = "http://" + n.listener.Addr().String()
 		parts.Go(func() {
-			if err := n.serveAPI(ctx, listener); err != nil {
+			if err := n.serveAPI(ctx, n.listener); err != nil {
 				n.logger.Error("API ended", "error", err)
 				cancel()
 			}
@@ -134,8 +128,22 @@ func (n *node) serve(parent context.Context, roles []string, ready func(address 
 }
 
 // begin makes the node ready to append: connected to Kafka, with nothing on
-// Kafka that the store lacks, and with a token to enter by.
-func (n *node) begin(ctx context.Context, out io.Writer) error {
+// Kafka that the store lacks, and with a token to enter by. The port of the API
+// comes first: a process that cannot serve must not have issued a token.
+func (n *node) begin(ctx context.Context, roles []string, out io.Writer) error {
+	if slices.Contains(roles, roleAPI) {
+		l, err := listen(n.cfg.Listen)
+		if err != nil {
+			return err
+		}
+		n.listener = l
+		n.onClose(func(context.Context) error {
+			if err := l.Close(); !errors.Is(err, net.ErrClosed) {
+				return err
+			}
+			return nil // the server that used it closed it
+		})
+	}
 	if err := n.connect(ctx); err != nil {
 		return err
 	}
@@ -149,12 +157,16 @@ func (n *node) begin(ctx context.Context, out io.Writer) error {
 func listen(address string) (net.Listener, error) {
 	l, err := net.Listen("tcp", address)
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, &domain.Error{Kind: domain.Unavailable, Code: "listen.in_use",
-			Message: "port " + address + " is already taken", Fix: "stop the other program or set HISHAMOS_LISTEN, e.g. 127.0.0.1:8081"}
+		return nil, &domain.Error{
+			Kind: domain.Unavailable, Code: "listen.in_use",
+			Message: "port " + address + " is already taken", Fix: "stop the other program or set HISHAMOS_LISTEN, e.g. 127.0.0.1:8081",
+		}
 	}
 	if err != nil {
-		return nil, &domain.Error{Kind: domain.Invalid, Code: "listen.refused", Field: "HISHAMOS_LISTEN",
-			Message: err.Error(), Fix: "use an address of this machine, such as 127.0.0.1:8080"}
+		return nil, &domain.Error{
+			Kind: domain.Invalid, Code: "listen.refused", Field: "HISHAMOS_LISTEN",
+			Message: err.Error(), Fix: "use an address of this machine, such as 127.0.0.1:8080",
+		}
 	}
 	return l, nil
 }

@@ -59,8 +59,10 @@ func (n *node) raiseLevel(ctx context.Context) error {
 // setLevel records the level on the log and then lets it hold. Done again after
 // a crash between the two, it does what is missing.
 func (n *node) setLevel(ctx context.Context, level int) error {
-	_, err := n.dispatcher.Do(ctx, commands.Request{ID: domain.CommandID(uuid.NewString()), Principal: system("operator"),
-		Command: commands.SetLogLevel{Level: level}})
+	_, err := n.dispatcher.Do(ctx, commands.Request{
+		ID: domain.CommandID(uuid.NewString()), Principal: system("operator"),
+		Command: commands.SetLogLevel{Level: level},
+	})
 	if err != nil {
 		return fmt.Errorf("set level %d: %w", level, err)
 	}

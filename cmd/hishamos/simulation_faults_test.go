@@ -50,10 +50,12 @@ const (
 )
 
 func simFaults() []string {
-	return []string{crashNode, crashBeforeCommit, crashAfterCommit, commitLost, commitUnknown, storeBusy, crashBeforePublish,
+	return []string{
+		crashNode, crashBeforeCommit, crashAfterCommit, commitLost, commitUnknown, storeBusy, crashBeforePublish,
 		crashAfterPublish, publishCut, publishTwice, brokerCut, brokerWiped, brokerRedelivers, relayRevived, viewCrashBefore,
 		viewCrashAfter, viewRewound, viewPoisoned, viewRebuilt, viewStolen, resumesLost, sessionLost, handlerFails, expressLost,
-		workerDiesBefore, workerDiesAfter, reportLate, reportTwice, reportOld, clockForward, clockBack, delay}
+		workerDiesBefore, workerDiesAfter, reportLate, reportTwice, reportOld, clockForward, clockBack, delay,
+	}
 }
 
 // inject makes one planned fault happen, or arms it.

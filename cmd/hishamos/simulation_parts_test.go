@@ -71,8 +71,10 @@ func (r *simRelay) crash() {
 func (r *simRelay) publish(ctx context.Context) (int, error) {
 	if r.relay == nil || r.epoch != r.w.epoch {
 		r.epoch = r.w.epoch
-		r.relay = relay.New(r.w.store, r.w.broker, relay.Options{Partitions: simPartitions, Epoch: r.epoch, Batch: 1 + r.w.Rand.IntN(9),
-			HintEvery: 20, Lock: r, Logger: simLogger(), OnPublished: func(domain.Position) { r.w.mark = r.relay.Mark() }})
+		r.relay = relay.New(r.w.store, r.w.broker, relay.Options{
+			Partitions: simPartitions, Epoch: r.epoch, Batch: 1 + r.w.Rand.IntN(9),
+			HintEvery: 20, Lock: r, Logger: simLogger(), OnPublished: func(domain.Position) { r.w.mark = r.relay.Mark() },
+		})
 	}
 	return r.relay.Step(ctx)
 }
@@ -183,8 +185,10 @@ func (simLocks) Lost() <-chan struct{}                       { return nil }
 func (w *simWorld) markOf(context.Context) (log.Mark, error) { return w.mark, nil }
 
 func (v *simViews) open() (*projection.Runner, error) {
-	return projection.New(projection.Config{Definitions: projections.All(), Store: v.w.tables, Log: v.w.broker, Events: v.w.store,
-		Mark: v.w.markOf, Locks: simLocks{}, Clock: v.w.clock, Batch: 1 + v.w.Rand.IntN(12), CacheRows: 8})
+	return projection.New(projection.Config{
+		Definitions: projections.All(), Store: v.w.tables, Log: v.w.broker, Events: v.w.store,
+		Mark: v.w.markOf, Locks: simLocks{}, Clock: v.w.clock, Batch: 1 + v.w.Rand.IntN(12), CacheRows: 8,
+	})
 }
 
 func (v *simViews) start() (err error) {

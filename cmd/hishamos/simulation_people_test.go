@@ -37,11 +37,15 @@ func (w *simWorld) addClient(i int) {
 	run := domain.RunID("run_" + w.NewID()).Stream(c.tenant)
 	who := domain.Principal{Tenant: c.tenant, Chain: []domain.Actor{{ID: c.name, Kind: domain.Human}}, Permissions: []domain.Permission{domain.AllPermissions}}
 	ref := func(id string) map[string]domain.Ref { return map[string]domain.Ref{id: {ID: id, Version: 1}} }
-	c.todo = append(c.todo, commands.Request{ID: domain.CommandID(w.NewID()), Principal: who, Body: []byte("start"),
-		Command: commands.StartRun{Run: run, Definition: w.definition(), Agents: ref("writer"), Templates: ref("draft"), Priority: w.Rand.IntN(3)}})
+	c.todo = append(c.todo, commands.Request{
+		ID: domain.CommandID(w.NewID()), Principal: who, Body: []byte("start"),
+		Command: commands.StartRun{Run: run, Definition: w.definition(), Agents: ref("writer"), Templates: ref("draft"), Priority: w.Rand.IntN(3)},
+	})
 	if w.Chance(0.2) {
-		c.todo = append(c.todo, commands.Request{ID: domain.CommandID(w.NewID()), Principal: who, Body: []byte("cancel"),
-			Command: commands.CancelRun{Run: run, Reason: "no longer needed"}})
+		c.todo = append(c.todo, commands.Request{
+			ID: domain.CommandID(w.NewID()), Principal: who, Body: []byte("cancel"),
+			Command: commands.CancelRun{Run: run, Reason: "no longer needed"},
+		})
 	}
 	c.start = c.todo[0]
 	w.clients = append(w.clients, c)
@@ -99,8 +103,10 @@ func (w *simWorld) ask(r commands.Request) (err error, lived bool) {
 func (w *simWorld) definition() domain.Definition {
 	d := domain.Definition{ID: "simulated", Version: 1, Title: "Simulated", Outputs: map[string]string{"first": "${steps.a.state}"}}
 	step := func(id string, needs ...string) *domain.Step {
-		d.Steps = append(d.Steps, domain.Step{ID: id, Kind: domain.AgentStep, Agent: "writer", Template: "draft", Needs: needs,
-			Timeout: domain.Duration(10 * time.Second), Retry: domain.Retry{MaxAttempts: 2 + w.Rand.IntN(3), Delay: domain.Duration(2 * time.Second)}})
+		d.Steps = append(d.Steps, domain.Step{
+			ID: id, Kind: domain.AgentStep, Agent: "writer", Template: "draft", Needs: needs,
+			Timeout: domain.Duration(10 * time.Second), Retry: domain.Retry{MaxAttempts: 2 + w.Rand.IntN(3), Delay: domain.Duration(2 * time.Second)},
+		})
 		s := &d.Steps[len(d.Steps)-1]
 		if len(needs) > 0 {
 			s.With = map[string]any{"before": "${steps." + needs[0] + ".output}"}
@@ -314,8 +320,10 @@ func simScript(seed uint64, a simAttempt, now time.Time) (commands.Run, []domain
 	r := rand.New(rand.NewPCG(h.Sum64(), 3))
 	usage := make([]domain.Usage, 1+r.IntN(2))
 	for i := range usage {
-		u := domain.Usage{Provider: "simulated", Model: "m", Simulated: true,
-			Tokens: domain.Tokens{Input: r.Int64N(1000), Output: r.Int64N(1000)}, Prices: domain.Prices{Input: 2_000_000, Output: 8_000_000}}
+		u := domain.Usage{
+			Provider: "simulated", Model: "m", Simulated: true,
+			Tokens: domain.Tokens{Input: r.Int64N(1000), Output: r.Int64N(1000)}, Prices: domain.Prices{Input: 2_000_000, Output: 8_000_000},
+		}
 		u.Amount = domain.Charge(u.Tokens, u.Prices)
 		usage[i] = u
 	}

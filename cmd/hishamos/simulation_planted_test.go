@@ -140,13 +140,17 @@ func retryBlindly() []dispatch.Aggregate {
 	blind.Decide = func(s run.State, c commands.Run, now time.Time) ([]events.Run, error) {
 		switch asked := c.(type) {
 		case commands.LapseStep:
-			c = commands.FailStep{StepResult: commands.StepResult{Run: asked.Run, Path: asked.Path, Attempt: asked.Attempt},
-				Fault: domain.Fault{Code: "worker.gone", Message: "gone"}}
+			c = commands.FailStep{
+				StepResult: commands.StepResult{Run: asked.Run, Path: asked.Path, Attempt: asked.Attempt},
+				Fault:      domain.Fault{Code: "worker.gone", Message: "gone"},
+			}
 		case commands.FireTimer:
 			if path, attempt, ok := strings.Cut(strings.TrimPrefix(asked.Timer, "timeout:"), "#"); ok && strings.HasPrefix(asked.Timer, "timeout:") {
 				if w, open := run.Work(asked.Run, s, domain.StepPath(path)); open && strconv.Itoa(w.Attempt) == attempt && !now.Before(w.Deadline) {
-					c = commands.FailStep{StepResult: commands.StepResult{Run: asked.Run, Path: w.Path, Attempt: w.Attempt},
-						Fault: domain.Fault{Code: run.CodeTimeout, Message: "too long"}}
+					c = commands.FailStep{
+						StepResult: commands.StepResult{Run: asked.Run, Path: w.Path, Attempt: w.Attempt},
+						Fault:      domain.Fault{Code: run.CodeTimeout, Message: "too long"},
+					}
 				}
 			}
 		}

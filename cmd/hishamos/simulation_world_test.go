@@ -73,12 +73,16 @@ type simWorld struct {
 type simCrash struct{}
 
 func newSimWorld(seed uint64, plant simPlant, trace func(string)) *simWorld {
-	w := &simWorld{Sim: sim.New(seed, trace), seed: seed, express: seed%2 == 1, plant: plant,
+	w := &simWorld{
+		Sim: sim.New(seed, trace), seed: seed, express: seed%2 == 1, plant: plant,
 		epoch: 1, resumes: &reaction.MemoryResumes{}, owners: make(map[log.Partition]*simNode),
-		ledger: make(map[simAttempt]*simSpending), history: newSimHistory(), armed: make(map[string]int)}
+		ledger: make(map[simAttempt]*simSpending), history: newSimHistory(), armed: make(map[string]int),
+	}
 	w.clock = &sim.Clock{Sim: w.Sim}
-	w.memory = eventmemory.New(eventmemory.Options{Clock: w.clock,
-		Faults: eventmemory.Faults{BeforeCommit: w.beforeCommit, AfterCommit: w.afterCommit}})
+	w.memory = eventmemory.New(eventmemory.Options{
+		Clock:  w.clock,
+		Faults: eventmemory.Faults{BeforeCommit: w.beforeCommit, AfterCommit: w.afterCommit},
+	})
 	w.store = simStore{w.memory, w}
 	w.broker = &simBroker{Log: logmemory.New(), w: w}
 	w.tables = newSimTables(w)

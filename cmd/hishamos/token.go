@@ -29,9 +29,11 @@ func (n *node) bootstrap(ctx context.Context, out io.Writer) error {
 	secret := auth.NewSecret()
 	_, err = n.dispatcher.Do(ctx, commands.Request{
 		ID: domain.DerivedCommandID("bootstrap", domain.EventID(bootstrapToken)), Principal: system("bootstrap"),
-		Command: commands.IssueToken{Token: bootstrapToken, Tenant: domain.DefaultTenant,
+		Command: commands.IssueToken{
+			Token: bootstrapToken, Tenant: domain.DefaultTenant,
 			Actor:       domain.Actor{Kind: domain.Operator, ID: "bootstrap"},
-			Permissions: []domain.Permission{domain.AllPermissions}, SecretHash: auth.Hash(secret)},
+			Permissions: []domain.Permission{domain.AllPermissions}, SecretHash: auth.Hash(secret),
+		},
 	})
 	if err != nil {
 		return fmt.Errorf("issue bootstrap token: %w", err)

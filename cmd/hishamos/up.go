@@ -64,7 +64,7 @@ func up(parent context.Context, cfg config.Config, logger *slog.Logger, o upOpti
 	bar := &starting{screen: newScreen(o.out)}
 	n, err := openNode(ctx, cfg, logger, bar.show)
 	if err == nil {
-		if beginErr := n.begin(ctx, o.out); beginErr != nil {
+		if beginErr := n.begin(ctx, allRoles, o.out); beginErr != nil {
 			err = errors.Join(beginErr, n.close(context.WithoutCancel(ctx)))
 		}
 	}
@@ -72,8 +72,9 @@ func up(parent context.Context, cfg config.Config, logger *slog.Logger, o upOpti
 	if err != nil {
 		return err
 	}
-	job := make(chan error, 1)
+	job, began := make(chan error, 1), false
 	served := n.serve(ctx, allRoles, func(address string) {
+		began = true
 		go func() {
 			err := n.greet(ctx, address, o)
 			job <- err
@@ -86,6 +87,9 @@ func up(parent context.Context, cfg config.Config, logger *slog.Logger, o upOpti
 		_, err := fmt.Fprintln(o.out, "Stopped. All data is kept; start again to go on.")
 		return errors.Join(served, err)
 	}
+	if !began {
+		return served
+	}
 	return errors.Join(<-job, served)
 }
 
@@ -96,6 +100,7 @@ func (n *node) greet(ctx context.Context, address string, o upOptions) error {
 		return err
 	}
 	if !o.idle {
+		n.awaitHandlers(ctx)
 		if err := n.mainJob(ctx, c, o.out); err != nil {
 			return err
 		}
@@ -110,6 +115,23 @@ The API is at %s/api/v1 and goes on until Ctrl-C. Three things to try in another
   bin/hish log tail
 `, address, mainWorkflow, mainInput)
 	return err
+}
+
+// handlersPatience is how long the sample run waits for somebody to drive it. It
+// would be driven later too; but who takes over a run that has begun must take
+// its first attempt for lost.
+const handlersPatience = 5 * time.Second
+
+func (n *node) awaitHandlers(ctx context.Context) {
+	give := time.Now().Add(handlersPatience)
+	for time.Now().Before(give) {
+		if r := n.reactions.Load(); r != nil && r.Partitions() > 0 {
+			return
+		}
+		if !wait(ctx, 10*time.Millisecond) {
+			return
+		}
+	}
 }
 
 // client signs in with the token of the client's file; if that is missing or
@@ -187,11 +209,22 @@ func (n *node) mainJob(ctx context.Context, c *client.Client, out io.Writer) err
 	if err != nil {
 		return err
 	}
-	if _, err := fmt.Fprintln(out, "\n"+markdown.Run(run)); err != nil {
+	if err := printStories(out, run); err != nil {
 		return err
 	}
 	if run.State != v1.RunCompleted {
 		return fmt.Errorf("run %s ended as %s", run.ID, run.State)
 	}
 	return nil
+}
+
+// printStories prints what the sample run was for, and where the rest is.
+func printStories(out io.Writer, run v1.Run) error {
+	for name := range run.Outputs {
+		if name != "summary" && name != "stories" {
+			delete(run.Outputs, name)
+		}
+	}
+	_, err := fmt.Fprintf(out, "\n%s\nRequirements, findings, priorities and open questions are in: bin/hish run show %s\n", markdown.Run(run), run.ID)
+	return err
 }

@@ -55,8 +55,10 @@ func (o *operation) verify(ctx context.Context, full bool) error {
 	o.progress("verifying the log", 0, 0)
 	began := time.Now()
 	to, err := o.store.Verify(ctx, from)
-	v := verified{OK: err == nil, From: from.Position, Position: to.Position, Hash: to.Hash.String(), Anchors: selfAnchored,
-		pace: paceOf(uint64(to.Position-from.Position), began)}
+	v := verified{
+		OK: err == nil, From: from.Position, Position: to.Position, Hash: to.Hash.String(), Anchors: selfAnchored,
+		pace: paceOf(uint64(to.Position-from.Position), began),
+	}
 	if err != nil {
 		if broken := (*events.ChainError)(nil); errors.As(err, &broken) {
 			v.Wrong, v.Reason = broken.Position, broken.Reason
@@ -72,6 +74,9 @@ func (o *operation) verify(ctx context.Context, full bool) error {
 	}
 	if _, err := o.pool.Exec(ctx, saveVerifyMark, to.Position, to.Hash[:]); err != nil {
 		return fmt.Errorf("save verify mark: %w", err)
+	}
+	if v.Position == v.From {
+		return o.answer(v, "nothing new since position %d, head %s; %s", v.Position, v.Hash, v.Anchors)
 	}
 	return o.answer(v, "verified positions %d to %d (%s), head %s; %s", from.Position+1, v.Position, v.pace, v.Hash, v.Anchors)
 }

@@ -59,7 +59,8 @@ func deployedFrom(ctx context.Context, store eventstore.Reader, d *dispatch.Disp
 	}
 	c := commands.DeployReaction{Name: name, From: head.Position}
 	receipt, err := d.Do(ctx, commands.Request{
-		ID: domain.DerivedCommandID("deploy", domain.EventID(name)), Principal: system("deploy"), Command: c})
+		ID: domain.DerivedCommandID("deploy", domain.EventID(name)), Principal: system("deploy"), Command: c,
+	})
 	if err != nil {
 		return 0, false, err
 	}

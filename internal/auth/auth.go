@@ -38,8 +38,10 @@ type Tokens interface {
 
 // ErrUnauthenticated is the one answer to a missing, malformed, unknown or
 // revoked token: it does not say which.
-var ErrUnauthenticated = &domain.Error{Kind: domain.Unauthenticated, Code: "token.invalid",
-	Message: "a valid access token is required", Fix: "send Authorization: Bearer hos_..."}
+var ErrUnauthenticated = &domain.Error{
+	Kind: domain.Unauthenticated, Code: "token.invalid",
+	Message: "a valid access token is required", Fix: "send Authorization: Bearer hos_...",
+}
 
 // Options are the settings of an Authenticator; zero values are usable.
 type Options struct {

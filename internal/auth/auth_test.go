@@ -37,8 +37,10 @@ func setup(t *testing.T) (*model, *clock, string, func(auth.Options) *auth.Authe
 	t.Helper()
 	secret := auth.NewSecret()
 	m := &model{tokens: map[string]auth.Token{}}
-	m.tokens[auth.Hash(secret)] = auth.Token{Stream: "default/token_1", SecretHash: auth.Hash(secret), Tenant: "default",
-		Actor: domain.Actor{ID: "amina", Kind: domain.Human}, Permissions: []domain.Permission{domain.RunRead}}
+	m.tokens[auth.Hash(secret)] = auth.Token{
+		Stream: "default/token_1", SecretHash: auth.Hash(secret), Tenant: "default",
+		Actor: domain.Actor{ID: "amina", Kind: domain.Human}, Permissions: []domain.Permission{domain.RunRead},
+	}
 	c := &clock{now: time.Unix(1000, 0)}
 	return m, c, secret, func(o auth.Options) *auth.Authenticator { o.Clock = c; return auth.New(m, o) }
 }

@@ -106,8 +106,10 @@ type story struct {
 // Check reads all sources and judges them. An error means that it could not
 // read, not that a rule was violated.
 func Check(ctx context.Context, s Sources) (*Report, error) {
-	st := &story{sources: s, report: &Report{Runs: map[string]int{}, Violations: map[string][]string{}, counts: map[string]int{}},
-		byStream: map[string][]*event{}}
+	st := &story{
+		sources: s, report: &Report{Runs: map[string]int{}, Violations: map[string][]string{}, counts: map[string]int{}},
+		byStream: map[string][]*event{},
+	}
 	if err := st.readStore(ctx); err != nil {
 		return nil, fmt.Errorf("read the store: %w", err)
 	}

@@ -90,7 +90,7 @@ type UnreachableError struct {
 }
 
 func (e *UnreachableError) Error() string {
-	return fmt.Sprintf("no answer from %s: %v", e.Address, e.Err)
+	return fmt.Sprintf("no answer from %s: %v (start the server with `hishamos up`, or name another one by HISHAMOS_URL)", e.Address, e.Err)
 }
 
 // Unwrap gives the cause.

@@ -116,16 +116,22 @@ func (e *ConflictError) Error() string {
 var (
 	// ErrUnknown: the connection broke during commit and the outcome could not
 	// be settled in time. The same command id settles it.
-	ErrUnknown = &domain.Error{Kind: domain.Unknown, Code: "append.unknown",
-		Message: "the outcome of the commit is not known", Fix: "send the same command id again"}
+	ErrUnknown = &domain.Error{
+		Kind: domain.Unknown, Code: "append.unknown",
+		Message: "the outcome of the commit is not known", Fix: "send the same command id again",
+	}
 	// ErrBodyMismatch: the command id was used before with another body.
-	ErrBodyMismatch = &domain.Error{Kind: domain.Invalid, Code: "command.id_reused", Field: "Idempotency-Key",
-		Message: "this key was used before with another request", Fix: "use a fresh key for a different request"}
+	ErrBodyMismatch = &domain.Error{
+		Kind: domain.Invalid, Code: "command.id_reused", Field: "Idempotency-Key",
+		Message: "this key was used before with another request", Fix: "use a fresh key for a different request",
+	}
 	// ErrClaimed: a unique key is taken.
 	ErrClaimed = &domain.Error{Kind: domain.Conflict, Code: "claim.taken", Message: "the name is already taken"}
 	// ErrBusy: the queue is full, or the log lags, or the disk is nearly full.
-	ErrBusy = &domain.Error{Kind: domain.Unavailable, Code: "append.busy",
-		Message: "the log takes no new work now", Fix: "try again after the time given in Retry-After"}
+	ErrBusy = &domain.Error{
+		Kind: domain.Unavailable, Code: "append.busy",
+		Message: "the log takes no new work now", Fix: "try again after the time given in Retry-After",
+	}
 	// ErrTooLarge: the append passes a limit.
 	ErrTooLarge = &domain.Error{Kind: domain.TooLarge, Code: "append.too_large", Message: "the request leads to more data than one event or append may carry"}
 	// ErrClosed: the store is shutting down.

@@ -39,7 +39,8 @@ func (s *store) append(stream domain.StreamID, eventType string) {
 		}
 	}
 	s.records = append(s.records, events.Record{Envelope: events.Envelope{
-		Type: eventType, Stream: stream, Sequence: n, Position: domain.Position(len(s.records) + 1)}})
+		Type: eventType, Stream: stream, Sequence: n, Position: domain.Position(len(s.records) + 1),
+	}})
 	s.mu.Unlock()
 	select {
 	case s.wake <- struct{}{}:

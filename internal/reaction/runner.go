@@ -129,6 +129,17 @@ func deploy(ctx context.Context, opts Options, reaction Reaction) (domain.Positi
 // Run serves until the context ends.
 func (r *Runner) Run(ctx context.Context) error { return r.router.Run(ctx) }
 
+// Partitions is how many partitions this process serves now, over all reactions.
+func (r *Runner) Partitions() int {
+	n := 0
+	for _, s := range r.subscribers {
+		s.mu.Lock()
+		n += len(s.owned)
+		s.mu.Unlock()
+	}
+	return n
+}
+
 // Express hands fresh commits of one append to the reactions that own their
 // partitions here. The Kafka copies are then recognised and dropped.
 func (r *Runner) Express(records []events.Record) {

@@ -100,8 +100,10 @@ func (v *View) screen(r v1.Run) string {
 	wide := max(10, (v.opts.Width-fixedColumns)/2)
 	steps, hidden := v.fitting(r.Steps)
 	for _, s := range steps {
-		t.AppendRow(table.Row{plain.Line(s.Path, wide), plain.Line(agentOf(s), wide), v.paint(s.State, stateOf(s)),
-			Number(s.Cost.Tokens.Total()), s.Cost.Amount.USD(), Elapsed(v.elapsed(s))})
+		t.AppendRow(table.Row{
+			plain.Line(s.Path, wide), plain.Line(agentOf(s), wide), v.paint(s.State, stateOf(s)),
+			Number(s.Cost.Tokens.Total()), s.Cost.Amount.USD(), Elapsed(v.elapsed(s)),
+		})
 	}
 	right := []table.ColumnConfig{{Number: 4, Align: text.AlignRight}, {Number: 5, Align: text.AlignRight}, {Number: 6, Align: text.AlignRight}}
 	t.SetColumnConfigs(right)

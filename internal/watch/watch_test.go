@@ -14,13 +14,17 @@ import (
 var began = time.Date(2026, 11, 22, 9, 0, 0, 0, time.UTC)
 
 func run(version v1.Ordinal, state string, steps ...v1.Step) v1.Run {
-	return v1.Run{ID: "run_1", Title: "Stories", State: state, Version: version, Started: began, Steps: steps,
-		Progress: v1.Progress{Done: 1, Total: 2}, Cost: v1.Cost{Tokens: domain.Tokens{Input: 1234}, Amount: 1_200_000, Simulated: true}}
+	return v1.Run{
+		ID: "run_1", Title: "Stories", State: state, Version: version, Started: began, Steps: steps,
+		Progress: v1.Progress{Done: 1, Total: 2}, Cost: v1.Cost{Tokens: domain.Tokens{Input: 1234}, Amount: 1_200_000, Simulated: true},
+	}
 }
 
 func step(path, state string) v1.Step {
-	return v1.Step{Path: path, State: state, Attempt: 1, Agent: &v1.Ref{ID: "analyst"}, Scheduled: &began,
-		Cost: v1.Cost{Tokens: domain.Tokens{Output: 50}, Amount: 7_000}}
+	return v1.Step{
+		Path: path, State: state, Attempt: 1, Agent: &v1.Ref{ID: "analyst"}, Scheduled: &began,
+		Cost: v1.Cost{Tokens: domain.Tokens{Output: 50}, Amount: 7_000},
+	}
 }
 
 func view(out *strings.Builder, o watch.Options) *watch.View {

@@ -50,8 +50,10 @@ type appender struct {
 const attemptTimeout = 15 * time.Second
 
 // ErrUnreachable says that Postgres did not answer and nothing was written.
-var ErrUnreachable = &domain.Error{Kind: domain.Unavailable, Code: "append.unreachable",
-	Message: "the event store's database does not answer", Fix: "try again later"}
+var ErrUnreachable = &domain.Error{
+	Kind: domain.Unavailable, Code: "append.unreachable",
+	Message: "the event store's database does not answer", Fix: "try again later",
+}
 
 func newAppender(s *Store, background context.Context) *appender {
 	ctx, stop := context.WithCancel(background)

@@ -15,9 +15,11 @@ import (
 // ErrBehind says that the database came back without events that this process,
 // or Kafka, has seen: a failover to an old copy, or a backup put back under a
 // running process. Nothing was written.
-var ErrBehind = &domain.Error{Kind: domain.Unavailable, Code: "append.store_behind",
+var ErrBehind = &domain.Error{
+	Kind: domain.Unavailable, Code: "append.store_behind",
 	Message: "the database came back without events that were committed",
-	Fix:     "bring back the newer database; or start this process again, which takes what Kafka has and gives up the rest"}
+	Fix:     "bring back the newer database; or start this process again, which takes what Kafka has and gives up the rest",
+}
 
 // behindTimeout bounds how long a fresh connection may be looked at.
 const behindTimeout = 20 * time.Second

@@ -30,18 +30,41 @@ var tables = []struct {
 		name string
 		oid  uint32
 	}{
-		{"position", oidInt8}, {"generation", oidInt4}, {"stream", oidText}, {"sequence", oidInt8}, {"tenant", oidText},
-		{"type", oidText}, {"version", oidInt4}, {"time", oidTimestamptz}, {"recorded", oidTimestamptz},
-		{"correlation", oidText}, {"causation", oidText}, {"command", oidText}, {"index", oidInt4}, {"count", oidInt4},
-		{"claims", oidText}, {"actor", oidText}, {"decidedby", oidText}, {"forkedfrom", oidText}, {"traceparent", oidText},
-		{"keyids", oidText}, {"data", oidBytea}, {"prevhash", oidBytea}, {"hash", oidBytea},
+		{"position", oidInt8},
+		{"generation", oidInt4},
+		{"stream", oidText},
+		{"sequence", oidInt8},
+		{"tenant", oidText},
+		{"type", oidText},
+		{"version", oidInt4},
+		{"time", oidTimestamptz},
+		{"recorded", oidTimestamptz},
+		{"correlation", oidText},
+		{"causation", oidText},
+		{"command", oidText},
+		{"index", oidInt4},
+		{"count", oidInt4},
+		{"claims", oidText},
+		{"actor", oidText},
+		{"decidedby", oidText},
+		{"forkedfrom", oidText},
+		{"traceparent", oidText},
+		{"keyids", oidText},
+		{"data", oidBytea},
+		{"prevhash", oidBytea},
+		{"hash", oidBytea},
 	}},
 	{"commands", []struct {
 		name string
 		oid  uint32
 	}{
-		{"tenant", oidText}, {"command", oidText}, {"body", oidBytea}, {"first", oidInt8}, {"last", oidInt8},
-		{"recorded", oidTimestamptz}, {"streams", oidText},
+		{"tenant", oidText},
+		{"command", oidText},
+		{"body", oidBytea},
+		{"first", oidInt8},
+		{"last", oidInt8},
+		{"recorded", oidTimestamptz},
+		{"streams", oidText},
 	}},
 	{"stream_heads", []struct {
 		name string
@@ -53,8 +76,13 @@ var tables = []struct {
 		name string
 		oid  uint32
 	}{
-		{"tenant", oidText}, {"kind", oidText}, {"key", oidText}, {"stream", oidText}, {"position", oidInt8},
-		{"taken", oidBool}, {"isnew", oidBool},
+		{"tenant", oidText},
+		{"kind", oidText},
+		{"key", oidText},
+		{"stream", oidText},
+		{"position", oidInt8},
+		{"taken", oidBool},
+		{"isnew", oidBool},
 	}},
 }
 
@@ -83,9 +111,14 @@ const (
 
 // shapes are all forms there are.
 var shapes = []shape{
-	{}, {claims: true}, {streams: allNew}, {streams: noneNew},
-	{oneAppend: true, streams: allNew}, {oneAppend: true, streams: noneNew},
-	{oneAppend: true, oneEvent: true, streams: allNew}, {oneAppend: true, oneEvent: true, streams: noneNew},
+	{},
+	{claims: true},
+	{streams: allNew},
+	{streams: noneNew},
+	{oneAppend: true, streams: allNew},
+	{oneAppend: true, streams: noneNew},
+	{oneAppend: true, oneEvent: true, streams: allNew},
+	{oneAppend: true, oneEvent: true, streams: noneNew},
 }
 
 // shapeOf returns the form for a batch of n events.

@@ -101,7 +101,8 @@ func request(r llm.Request, structured bool) openai.ChatCompletionRequest {
 	if reasons(r.Model) {
 		req.MaxCompletionTokens = r.MaxTokens
 	} else {
-		req.MaxTokens = r.MaxTokens // the name every compatible server knows
+		//lint:ignore SA1019 it is the name that every compatible server knows
+		req.MaxTokens = r.MaxTokens
 	}
 	if r.Temperature != nil && !reasons(r.Model) {
 		req.Temperature = float32(*r.Temperature)

@@ -9,6 +9,7 @@ package markdown
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -43,7 +44,7 @@ func Run(r v1.Run) string {
 		w.line("**Reason**: %s\n", inline(r.Reason))
 	}
 	if len(r.Outputs) > 0 {
-		for _, name := range slices.Sorted(maps.Keys(r.Outputs)) {
+		for _, name := range ordered(r.Outputs) {
 			w.output(name, r.Outputs[name])
 		}
 		return w.String()
@@ -54,6 +55,22 @@ func Run(r v1.Run) string {
 		}
 	}
 	return w.String()
+}
+
+// leading are the outputs that a reader looks for first, where there are any.
+var leading = []string{"summary", "verdict", "outcome", "stories", "points", "triage", "brief"}
+
+// ordered lists what leads, then the rest by name.
+func ordered(outputs map[string]json.RawMessage) []string {
+	names := slices.Sorted(maps.Keys(outputs))
+	rank := func(name string) int {
+		if i := slices.Index(leading, name); i >= 0 {
+			return i
+		}
+		return len(leading)
+	}
+	slices.SortStableFunc(names, func(a, b string) int { return cmp.Compare(rank(a), rank(b)) })
+	return names
 }
 
 // Task renders the result of a task.

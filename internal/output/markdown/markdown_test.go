@@ -73,8 +73,10 @@ func TestSimulatedResultsSaySo(t *testing.T) {
 
 func TestARunWithoutOutputsShowsItsStepsAndItsFault(t *testing.T) {
 	t.Parallel()
-	r := v1.Run{ID: "run_1", Workflow: v1.Ref{ID: "w"}, State: "failed", Fault: &v1.Fault{Code: "provider.down", Message: "no answer"},
-		Steps: []v1.Step{{Path: "draft", Output: json.RawMessage(`"text"`)}, {Path: "broken", Output: json.RawMessage(`{`)}}}
+	r := v1.Run{
+		ID: "run_1", Workflow: v1.Ref{ID: "w"}, State: "failed", Fault: &v1.Fault{Code: "provider.down", Message: "no answer"},
+		Steps: []v1.Step{{Path: "draft", Output: json.RawMessage(`"text"`)}, {Path: "broken", Output: json.RawMessage(`{`)}},
+	}
 	got := markdown.Run(r)
 	for _, want := range []string{"**Failed**: no answer (`provider.down`)", "## Draft\n\ntext\n", "## Broken\n\n```\n{\n```"} {
 		if !strings.Contains(got, want) {

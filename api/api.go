@@ -41,6 +41,7 @@ type Options struct {
 	Workflows  Workflows
 	Usage      Usage
 	Library    *library.Library
+	Checks     []library.Check // of definitions, beyond what the library knows
 	Waiter     Waiter
 	Hub        *live.Hub
 	Auth       *auth.Authenticator

@@ -68,7 +68,7 @@ func (s *server) parseDefinition(body []byte, contentType string) (domain.Defini
 	case len(bytes.TrimSpace(body)) == 0:
 		return domain.Definition{}, errMalformed.With("the request needs a body")
 	case isYAML(contentType), asJSON && isFile(body):
-		return s.Library.ParseWorkflow("body", body)
+		return s.Library.ParseWorkflow("body", body, s.Checks...)
 	case asJSON:
 		return decodeDefinition(body)
 	}

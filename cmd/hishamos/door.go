@@ -10,8 +10,10 @@ import (
 	"github.com/hishamos/hishamos/api"
 	"github.com/hishamos/hishamos/commands"
 	"github.com/hishamos/hishamos/domain"
+	"github.com/hishamos/hishamos/domain/expr"
 	"github.com/hishamos/hishamos/internal/auth"
 	"github.com/hishamos/hishamos/internal/projection"
+	"github.com/hishamos/hishamos/library"
 	"github.com/hishamos/hishamos/projections"
 )
 
@@ -31,7 +33,7 @@ func (n *node) api(ctx context.Context) (http.Handler, error) {
 		n.hub.Run(ctx, wake)
 	}()
 	return api.New(api.Options{
-		Dispatcher: n.dispatcher, Runs: q, Tasks: q, Workflows: q, Usage: q, Library: n.library,
+		Dispatcher: n.dispatcher, Runs: q, Tasks: q, Workflows: q, Usage: q, Library: n.library, Checks: []library.Check{expr.Check},
 		Waiter: waiter{n}, Hub: n.hub, Auth: auth.New(q, auth.Options{}), Metrics: n.metrics,
 		Committed: n.committedBefore, DigestKey: digestKey[:], Log: n.logger, Clock: clock{}, Missing: n.missing, Done: ctx.Done(),
 		Epoch: func() uint32 { return uint32(settings.Generation) }, Version: version, LoopbackTrusted: true,

@@ -252,6 +252,11 @@ func TestAnEventTypeOfTheNextBuildPausesItsPartitionUntilTheUpgrade(t *testing.T
 	old.log = otherwise{old.log, typeOf("run.cancelled", "run.postponed")}
 	old.run((*node).runProjections, (*node).runReactions, work.run)
 	old.quiesce()
+	// Whoever takes a partition finds the open runs in the store, paused or not.
+	old.eventually("the reactions have their partitions", func() bool {
+		r := old.reactions.Load()
+		return r != nil && r.Partitions() == 4
+	})
 
 	cancelled := drillRun()
 	relaying.do(startDrill(cancelled))

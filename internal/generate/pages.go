@@ -20,6 +20,7 @@ var everyCommand = []commands.Command{
 	commands.StartRun{},
 	commands.CompleteStep{},
 	commands.FailStep{},
+	commands.BeginStep{},
 	commands.LapseStep{},
 	commands.FireTimer{},
 	commands.CancelRun{},

@@ -32,6 +32,7 @@ create table projection_checkpoints (
     epoch      integer not null,
     log_offset bigint  not null,
     owner      bigint  not null default 0,
+    batch      bigint  not null default 0, -- commits so far; see projection.Checkpoint
     primary key (projection, build, topic, partition)
 ) with (fillfactor = 50);
 

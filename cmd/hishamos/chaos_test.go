@@ -363,7 +363,9 @@ func (r *chaos) verdict() {
 			r.report.Missed = append(r.report.Missed, p.Name)
 		}
 	}
-	if *kills >= 20 && len(r.report.Missed) > 0 {
+	// Which marks a short run comes by is chance (a worker must die with work in
+	// its hands); a run that misses many proves little, a long one may miss none.
+	if allowed := len(failpoint.Names()) / 10; *kills >= 20 && len(r.report.Missed) > allowed || *kills >= 200 && len(r.report.Missed) > 0 {
 		r.t.Errorf("void: no process came by %s", strings.Join(r.report.Missed, ", "))
 	}
 	if share := r.report.confirmed(); share < 0.9 {

@@ -236,6 +236,7 @@ func (f *Feed) commit(ctx context.Context, groups []*streamEvents, c Changes) (*
 		return nil, err
 	}
 	c.Build, c.Fence, c.Tables = f.build, f.fence, b.changes(f.def.Tables)
+	c.Checkpoint.Batch = f.at.Batch
 	for _, p := range b.parked {
 		c.Park = append(c.Park, f.runner.park(p))
 	}
@@ -247,6 +248,9 @@ func (f *Feed) commit(ctx context.Context, groups []*streamEvents, c Changes) (*
 	if c.DryRun {
 		return b, nil
 	}
+	f.mu.Lock()
+	f.at.Batch++
+	f.mu.Unlock()
 	for _, s := range c.Unpark {
 		delete(f.parked, s)
 	}
@@ -262,6 +266,7 @@ func (f *Feed) commit(ctx context.Context, groups []*streamEvents, c Changes) (*
 // moved makes a new checkpoint known.
 func (f *Feed) moved(next Checkpoint) {
 	f.mu.Lock()
+	next.Batch = f.at.Batch // counted by commit
 	f.at = next
 	f.mu.Unlock()
 	f.runner.advance(f)

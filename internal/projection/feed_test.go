@@ -56,6 +56,55 @@ func TestACrashBeforeTheCommitLosesAndDoublesNothing(t *testing.T) {
 	k.rebuiltIsLive()
 }
 
+// forgetful is a database that acknowledges a commit and loses it in a crash,
+// which commits that do not wait for the disk allow.
+type forgetful struct {
+	projection.Store
+	lose bool
+}
+
+func (f *forgetful) Commit(ctx context.Context, c projection.Changes) error {
+	if f.lose {
+		f.lose = false
+		return nil
+	}
+	return f.Store.Commit(ctx, c)
+}
+
+func TestACommitThatTheDatabaseLostIsNoticedBeforeTheNext(t *testing.T) {
+	t.Parallel()
+	stores := map[string]func(t *testing.T) projection.Store{
+		"memory":   func(*testing.T) projection.Store { return memory.New() },
+		"postgres": func(t *testing.T) projection.Store { _, pool := tables(t); return postgres.New(pool) },
+	}
+	for name, open := range stores {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			rows := &forgetful{Store: open(t)}
+			k := newKit(t, 1, rows)
+			s := k.stream()
+			f := k.feedOf(s)
+			k.publish(s, issued("one"))
+			k.step(f)
+			k.publish(s, rotated("two"))
+			rows.lose = true
+			k.step(f)
+			if err := k.runner.SaveMarks(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			k.publish(s, rotated("three"))
+			if _, err := f.Step(t.Context()); !errors.Is(err, projection.ErrFenced) {
+				t.Errorf("the step after the loss: %v, want %v", err, projection.ErrFenced)
+			}
+			projectiontest.Settle(t, k.feedOf(s))
+			if got := k.tally(); got != 3 {
+				t.Errorf("tally is %d, want 3", got)
+			}
+			k.rebuiltIsLive()
+		})
+	}
+}
+
 func TestAHoleIsFilledFromTheStoreInOrder(t *testing.T) {
 	t.Parallel()
 	k := newKit(t, 1, nil)

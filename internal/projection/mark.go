@@ -99,7 +99,7 @@ func (r *Runner) SaveMarks(ctx context.Context) error {
 		stale := r.saved[k] < c.done()
 		r.mu.Unlock()
 		if stale {
-			marks = append(marks, OwnedMark{Build: f.build, Fence: f.fence, Partition: c.Partition, Mark: c.done()})
+			marks = append(marks, OwnedMark{Build: f.build, Fence: f.fence, Batch: c.Batch, Partition: c.Partition, Mark: c.done()})
 			keys[k] = c.done()
 		}
 	}

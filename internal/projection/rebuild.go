@@ -131,6 +131,7 @@ type filling struct {
 	parked    map[domain.StreamID]bool
 	unwritten sync.WaitGroup // batches handed over and not committed
 	position  domain.Position
+	batches   int64 // committed
 	count     int
 }
 
@@ -157,7 +158,11 @@ func (f *filling) catchUp(ctx context.Context) error {
 	written := make(chan error, 1)
 	go func() {
 		for c := range write {
+			c.Checkpoint.Batch = f.batches
 			err := f.runner.store.Commit(ctx, c)
+			if err == nil {
+				f.batches++
+			}
 			f.unwritten.Done()
 			if err != nil {
 				stop(err)

@@ -24,12 +24,17 @@ type Checkpoint struct {
 	Mark      domain.Position // every event up to here is applied
 	Epoch     int             // of the Kafka log that Offset belongs to
 	Offset    int64           // of the next record; -1: not known
+	// Batch counts the commits. A commit names the number it follows: commits do
+	// not wait for the disk, so a crash of the database can take the newest, and
+	// whoever did not notice must not go on from what is no longer there.
+	Batch int64
 }
 
 // OwnedMark is a mark with the fence of the partition's owner.
 type OwnedMark struct {
 	Build     Build
 	Fence     int64
+	Batch     int64 // the newest commit that the mark builds on
 	Partition log.Partition
 	Mark      domain.Position
 }
@@ -80,9 +85,10 @@ type Changes struct {
 }
 
 var (
-	// ErrFenced says that another owner has taken the partition, or that the
-	// build is no longer live. Nothing was written.
-	ErrFenced = errors.New("partition is owned by another runner")
+	// ErrFenced says that another owner has taken the partition, that the build is
+	// no longer live, or that the database lost the commit before. Nothing was
+	// written; open the partition again.
+	ErrFenced = errors.New("partition is owned by another runner, or its newest commit was lost")
 	// ErrData says that the rows themselves were refused.
 	ErrData = errors.New("rows were refused")
 	// ErrBehind says that a new build has not reached the live one.

@@ -186,7 +186,8 @@ func (s *Store) Commit(_ context.Context, c projection.Changes) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	x := s.find(c.Build)
-	if x == nil || x.checkpoints[c.Checkpoint.Partition] == nil || x.checkpoints[c.Checkpoint.Partition].fence != c.Fence {
+	if x == nil || x.checkpoints[c.Checkpoint.Partition] == nil || x.checkpoints[c.Checkpoint.Partition].fence != c.Fence ||
+		x.checkpoints[c.Checkpoint.Partition].Batch != c.Checkpoint.Batch {
 		return projection.ErrFenced
 	}
 	if c.DryRun {
@@ -202,6 +203,7 @@ func (s *Store) Commit(_ context.Context, c projection.Changes) error {
 		x.parked[p.Stream] = p
 	}
 	x.checkpoints[c.Checkpoint.Partition].Checkpoint = c.Checkpoint
+	x.checkpoints[c.Checkpoint.Partition].Batch++
 	return nil
 }
 
@@ -254,7 +256,7 @@ func (s *Store) Marks(_ context.Context, marks []projection.OwnedMark) error {
 	defer s.mu.Unlock()
 	for _, m := range marks {
 		if x := s.find(m.Build); x != nil {
-			if c := x.checkpoints[m.Partition]; c != nil && c.fence == m.Fence {
+			if c := x.checkpoints[m.Partition]; c != nil && c.fence == m.Fence && c.Batch >= m.Batch {
 				c.Mark = max(c.Mark, m.Mark)
 			}
 		}

@@ -50,19 +50,19 @@ returning build`
 	ownSQL = `
 update projection_checkpoints set owner = owner + 1
 where projection = $1 and build = $2 and topic = $3 and partition = $4
-returning position, mark, epoch, log_offset, owner`
+returning position, mark, epoch, log_offset, batch, owner`
 
 	newCheckpointSQL = `
 insert into projection_checkpoints (projection, build, topic, partition, position, mark, epoch, log_offset, owner)
 values ($1, $2, $3, $4, $5, $6, $7, $8, $9)`
 
-	// The fence: with an older owner the division fails, and with it the whole
-	// transaction.
+	// The fence: with an older owner, or after a commit that was lost, the
+	// division fails, and with it the whole transaction.
 	commitSQL = `
 with moved as (
     update projection_checkpoints
-    set position = $5, mark = greatest(mark, $6), epoch = $7, log_offset = $8
-    where projection = $1 and build = $2 and topic = $3 and partition = $4 and owner = $9
+    set position = $5, mark = greatest(mark, $6), epoch = $7, log_offset = $8, batch = batch + 1
+    where projection = $1 and build = $2 and topic = $3 and partition = $4 and owner = $9 and batch = $10
     returning 1)
 select 1 / (select count(*) from moved)`
 
@@ -70,9 +70,10 @@ select 1 / (select count(*) from moved)`
 
 	marksSQL = `
 update projection_checkpoints c set mark = greatest(c.mark, m.mark)
-from unnest($1::text[], $2::int[], $3::text[], $4::int[], $5::bigint[], $6::bigint[])
-    as m (projection, build, topic, partition, owner, mark)
-where c.projection = m.projection and c.build = m.build and c.topic = m.topic and c.partition = m.partition and c.owner = m.owner`
+from unnest($1::text[], $2::int[], $3::text[], $4::int[], $5::bigint[], $6::bigint[], $7::bigint[])
+    as m (projection, build, topic, partition, owner, mark, batch)
+where c.projection = m.projection and c.build = m.build and c.topic = m.topic and c.partition = m.partition
+    and c.owner = m.owner and c.batch >= m.batch`
 
 	checkpointsSQL = `
 select topic, partition, position, mark, epoch, log_offset from projection_checkpoints
@@ -115,7 +116,7 @@ func (s *Store) Live(ctx context.Context, name string, version int) (projection.
 func (s *Store) Own(ctx context.Context, b projection.Build, p log.Partition) (projection.Checkpoint, int64, error) {
 	c, fence := projection.Checkpoint{Partition: p}, int64(0)
 	err := s.pool.QueryRow(ctx, ownSQL, b.Projection, b.Number, p.Topic, p.ID).
-		Scan(&c.Position, &c.Mark, &c.Epoch, &c.Offset, &fence)
+		Scan(&c.Position, &c.Mark, &c.Epoch, &c.Offset, &c.Batch, &fence)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return c, 0, projection.ErrFenced
 	}
@@ -132,7 +133,7 @@ func (s *Store) Commit(ctx context.Context, c projection.Changes) error {
 	b.Queue(asyncSQL)
 	at := c.Checkpoint
 	b.Queue(commitSQL, c.Build.Projection, c.Build.Number, at.Partition.Topic, at.Partition.ID,
-		at.Position, at.Mark, at.Epoch, at.Offset, c.Fence)
+		at.Position, at.Mark, at.Epoch, at.Offset, c.Fence, at.Batch)
 	var used []*shape
 	for _, t := range c.Tables {
 		shapes, err := s.queue(ctx, b, c.Build.Number, t)
@@ -268,15 +269,15 @@ func (s *Store) Checkpoints(ctx context.Context, b projection.Build) ([]projecti
 func (s *Store) Marks(ctx context.Context, marks []projection.OwnedMark) error {
 	var names, topics []string
 	var builds, partitions []int32
-	var owners, positions []int64
+	var owners, positions, batches []int64
 	for _, m := range marks {
 		names, topics = append(names, m.Build.Projection), append(topics, m.Partition.Topic)
 		builds, partitions = append(builds, int32(m.Build.Number)), append(partitions, m.Partition.ID)
-		owners, positions = append(owners, m.Fence), append(positions, int64(m.Mark))
+		owners, positions, batches = append(owners, m.Fence), append(positions, int64(m.Mark)), append(batches, m.Batch)
 	}
 	b := &pgx.Batch{}
 	b.Queue(asyncSQL)
-	b.Queue(marksSQL, names, builds, topics, partitions, owners, positions)
+	b.Queue(marksSQL, names, builds, topics, partitions, owners, positions, batches)
 	return s.pool.SendBatch(ctx, b).Close()
 }
 

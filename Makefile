@@ -27,8 +27,8 @@ test: ## vet, then run every test; with a JDK and Maven also on a real Kafka bro
 	go test -tags planted ./cmd/hishamos -run TestPlanted -count=1
 	@exec bin/testenv -timeout=20m $(TESTFLAGS) ./...
 
-bench: build ## measure the hot paths on this machine
-	@exec bin/hishamos bench $(BENCHFLAGS)
+bench: ## measure the hot paths; docs/reference/performance.md says what the figures mean
+	go test -run '^$$' -bench . -benchtime 2s ./internal/eventstore/postgres ./internal/relay ./projections ./domain/run
 
 chaos: ## kill processes KILLS times under load and compare every promise
 	@mkdir -p bin

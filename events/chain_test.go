@@ -6,6 +6,7 @@ import (
 	"flag"
 	"os"
 	"os/exec"
+	"strings"
 	"testing"
 	"time"
 
@@ -181,6 +182,29 @@ func TestEveryAttributeIsPartOfTheHash(t *testing.T) {
 		change(&r)
 		if events.LeafHash(r.Envelope, r.Data) == events.LeafHash(full.Envelope, full.Data) {
 			t.Errorf("%s can be changed without notice", name)
+		}
+	}
+}
+
+func TestAWorkersOutputIsReadAsItCame(t *testing.T) {
+	t.Parallel()
+	for name, output := range map[string]string{
+		"characters that are not UTF-8": "\"a\xffb\"",
+		"a name twice":                  `{"a":1,"a":2}`,
+		"deep":                          strings.Repeat("[", 200) + strings.Repeat("]", 200),
+		"a large number":                "123456789012345678901234567890.5e400",
+	} {
+		version, data, err := events.Encode(events.StepCompleted{Path: "draft", Attempt: 1, Output: json.RawMessage(output)})
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		got, err := events.Decode("run.step_completed", version, data)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if again := got.(events.StepCompleted).Output; string(again) != output {
+			t.Errorf("%s: came back as %q", name, again)
 		}
 	}
 }

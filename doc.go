@@ -74,6 +74,7 @@
 //	github.com/google/uuid                        in api, internal/client, internal/eventstore/postgres
 //	github.com/jackc/pgx/v5                       in internal/checker, internal/embedded, internal/eventstore/postgres, internal/lock, internal/pg, internal/projection/postgres, internal/reaction, internal/worker, projections
 //	github.com/jedib0t/go-pretty/v6               in cmd/hish, internal/watch
+//	github.com/kljensen/snowball                  in library
 //	github.com/pressly/goose/v3                   in internal/pg
 //	github.com/prometheus/client_golang           in internal/telemetry
 //	github.com/rogpeppe/go-internal               in tests

@@ -24,8 +24,10 @@ type Agent struct {
 	Budget          Budget       `json:"budget"`
 	Guards          Guards       `json:"guards"`
 	EscalatesTo     string       `json:"escalates_to"`
-	Changelog       []Change     `json:"changelog"`
-	hash            string
+	Authors         []string     `json:"authors"`
+	Review
+	Changelog []Change `json:"changelog"`
+	hash      string
 }
 
 // Capability is one kind of task an agent is trusted with.

@@ -26,8 +26,12 @@ import (
 	"github.com/hishamos/hishamos/domain"
 )
 
-//go:embed agents commands workflows samples types.yaml
+//go:embed agents commands workflows samples types.yaml versions.txt
 var files embed.FS
+
+// VersionsFile lists the hash of every version of every item that was ever
+// published, in lines of hash and name, such as template:coding.propose-bug-fix@1.
+const VersionsFile = "versions.txt"
 
 // Library is a set of items that fit together. It does not change.
 type Library struct {
@@ -36,6 +40,7 @@ type Library struct {
 	workflows map[string]*Workflow
 	types     map[string]any // shared types of answers, by name
 	source    fs.FS
+	search    *index
 }
 
 // Builtin is the library that comes with the program.
@@ -76,6 +81,7 @@ func Load(source fs.FS) (*Library, error) {
 	if len(problems) > 0 {
 		return nil, errors.Join(problems...)
 	}
+	l.search = newIndex(l.templates)
 	return l, nil
 }
 
@@ -143,8 +149,8 @@ func (r *report) checkHeader(n *node, it item) {
 	}
 }
 
-// contentHash is the SHA-256 of the content as JSON with sorted keys: layout
-// and comments do not change it.
+// contentHash is the SHA-256 of the content as JSON with sorted keys: layout,
+// comments and the record of the review do not change it.
 func contentHash(n *node) string {
 	var b bytes.Buffer
 	n.writeJSON(&b)
@@ -153,6 +159,10 @@ func contentHash(n *node) string {
 	d.UseNumber()
 	if err := d.Decode(&v); err != nil { // it was written by us
 		panic(fmt.Sprintf("hash library item: %v", err))
+	}
+	if fields, ok := v.(map[string]any); ok {
+		delete(fields, "reviewed_by")
+		delete(fields, "reviewed_at")
 	}
 	canonical, err := json.Marshal(v)
 	if err != nil {

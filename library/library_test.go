@@ -107,7 +107,7 @@ func TestEveryMistakeInAnItemIsReportedAtItsPlace(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct{ file, old, new, want string }{
 		"a misspelt key":         {"agents/coding.yaml", "\nmission:", "\nmision:", `library/agents/coding.yaml:7:1: mision: unknown key "mision" (did you mean "mission"?)`},
-		"a wrong type":           {"agents/coding.yaml", "\nversion: 1", "\nversion: one", `library/agents/coding.yaml:4:10: version: is text, not a whole number (write a whole number)`},
+		"a wrong type":           {"agents/coding.yaml", "\nversion: 2", "\nversion: one", `library/agents/coding.yaml:4:10: version: is text, not a whole number (write a whole number)`},
 		"a number for text":      {"agents/coding.yaml", "name: Coding Agent", "name: 42", `library/agents/coding.yaml:5:7: name: is a whole number, not text (put it in quotes: "42")`},
 		"another id than file":   {"agents/coding.yaml", "id: coding\n", "id: codeing\n", "the id \"codeing\" differs from the file's name"},
 		"an unknown shared type": {"commands/coding/coding.propose-bug-fix.yaml", "$defs/code_change", "$defs/code_chang", `there is no shared type "code_chang" (did you mean "code_change"?)`},
@@ -310,7 +310,7 @@ func copyOf(t *testing.T) fstest.MapFS {
 	t.Helper()
 	all := fstest.MapFS{}
 	source := os.DirFS(".")
-	for _, pattern := range []string{"types.yaml", "samples/*", "agents/*.yaml", "commands/*/*.yaml", "workflows/*.yaml"} {
+	for _, pattern := range []string{"types.yaml", "versions.txt", "samples/*", "agents/*.yaml", "commands/*/*.yaml", "workflows/*.yaml"} {
 		names, err := fs.Glob(source, pattern)
 		if err != nil {
 			t.Fatal(err)

@@ -22,6 +22,7 @@ type Template struct {
 	DistinctFrom []Neighbour        `json:"distinct_from"`
 	Intents      []string           `json:"intents"`
 	Parameters   []domain.Parameter `json:"parameters"`
+	Accepts      map[string]string  `json:"accepts,omitempty"` // parameter → what an earlier step may give: a shared type, such a type with [], or the id of a template; | between several
 	Prompt       TemplatePrompt     `json:"prompt"`
 	Output       Output             `json:"output"`
 	Validators   []Validator        `json:"validators"`
@@ -29,16 +30,28 @@ type Template struct {
 	Rubric       []Question         `json:"rubric"`
 	Agents       Performers         `json:"agents"`
 	Model        ModelNeeds         `json:"model"`
-	Effect       string             `json:"effect"` // none, reads or proposes
+	Tools        []string           `json:"tools,omitempty"` // ids of tools the answer may need
+	Effect       string             `json:"effect"`          // one of Effects
 	Notices      []string           `json:"notices,omitempty"`
 	Feeds        []string           `json:"feeds,omitempty"`
 	SeeAlso      []string           `json:"see_also,omitempty"`
 	Sources      []string           `json:"sources"`
 	Authors      []string           `json:"authors"`
-	Changelog    []Change           `json:"changelog"`
-	hash         string
-	schema       json.RawMessage
+	Review
+	Changelog []Change `json:"changelog"`
+	hash      string
+	schema    json.RawMessage
 }
+
+// Review says who read this version critically, and when. The hash leaves it
+// out: it is made after the version it is about.
+type Review struct {
+	ReviewedBy []string `json:"reviewed_by"`
+	ReviewedAt string   `json:"reviewed_at"` // YYYY-MM-DD
+}
+
+// Effects are what carrying a template or a tool out may do, the mildest first.
+var Effects = []string{"none", "proposes", "reads"}
 
 // Neighbour is a similar template and why it is not this one.
 type Neighbour struct {
@@ -72,20 +85,28 @@ type Output struct {
 
 // Validator is a check of an answer beyond its schema.
 type Validator struct {
-	ID       string `json:"id"`
-	Kind     string `json:"kind"`     // one of ValidatorKinds
-	At       string `json:"at"`       // path into the answer, such as stories[*].id
-	Min      *int   `json:"min"`      // count, length
-	Max      *int   `json:"max"`      // count, length
-	Of       string `json:"of"`       // coverage, cites_input: path into the input
-	Severity string `json:"severity"` // error or warning
-	Message  string `json:"message"`  // how to repair
+	ID       string     `json:"id"`
+	Kind     string     `json:"kind"`     // one of ValidatorKinds
+	At       string     `json:"at"`       // paths into the answer, such as stories[*].id, with blanks between; empty: every text, of unique every list
+	Of       string     `json:"of"`       // paths into the input; empty: the whole input
+	If       *Condition `json:"if"`       // the check applies to such answers only
+	Min      *int       `json:"min"`      // count, length
+	Max      *int       `json:"max"`      // count, length
+	In       []string   `json:"in"`       // is
+	Severity string     `json:"severity"` // error or warning
+	Message  string     `json:"message"`  // how to repair
 }
 
-// ValidatorKinds are the validators that exist: the number of values, their
-// difference, their length in words, whether each quotes the input, and whether
-// every value of the input's list occurs among them.
-var ValidatorKinds = []string{"count", "unique", "length", "cites_input", "coverage"}
+// Condition holds if one of the values at paths of the answer, or of the input,
+// is in the list.
+type Condition struct {
+	At string   `json:"at"` // of the answer
+	Of string   `json:"of"` // of the input
+	In []string `json:"in"`
+}
+
+// ValidatorKinds are the validators that exist, in the order of rules.go.
+var ValidatorKinds = []string{"count", "unique", "sequence", "length", "is", "cites_input", "coverage", "refers", "located", "numbers", "language"}
 
 // Golden is an example with an answer written and checked by hand.
 type Golden struct {

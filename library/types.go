@@ -46,6 +46,9 @@ func (l *Library) loadTypes() error {
 	return r.err()
 }
 
+// TypeNames lists the shared types, sorted.
+func (l *Library) TypeNames() []string { return slices.Sorted(maps.Keys(l.types)) }
+
 // addTemplate completes a template's schema with the shared types it uses, and
 // its hash with what they say.
 func (l *Library) addTemplate(n *node, r *report, t *Template) {

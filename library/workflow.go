@@ -26,8 +26,10 @@ type Workflow struct {
 	Outputs     map[string]string  `json:"outputs"`
 	Deadline    domain.Duration    `json:"deadline"`
 	Golden      []WorkflowGolden   `json:"golden,omitempty"`
-	Changelog   []Change           `json:"changelog,omitempty"`
-	hash        string
+	Authors     []string           `json:"authors,omitempty"`
+	Review
+	Changelog []Change `json:"changelog,omitempty"`
+	hash      string
 }
 
 // WorkflowGolden is an example of a whole run.

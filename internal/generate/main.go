@@ -1,6 +1,6 @@
 // Command generate writes what follows from the code: a JSON Schema for each
 // event version, the AsyncAPI and OpenAPI documents, and the reference pages of
-// events, commands and permissions. With -verify it writes nothing and fails if
+// events, commands and permissions, and the list of the library's versions. With -verify it writes nothing and fails if
 // something differs; with -release it freezes the schemas of this build.
 //
 // It must not know how anything is stored or sent. Start at outputs.
@@ -16,6 +16,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/hishamos/hishamos/library"
 )
 
 func main() {
@@ -89,6 +91,9 @@ func outputs(root string) (map[string][]byte, error) {
 		if files[name], err = write(src); err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
+	}
+	if files["library/"+library.VersionsFile], err = libraryVersions(root); err != nil {
+		return nil, err
 	}
 	return files, nil
 }

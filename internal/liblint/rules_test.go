@@ -3,6 +3,7 @@ package liblint_test
 import (
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -26,7 +27,7 @@ func TestEachRuleFindsWhatItIsFor(t *testing.T) {
 		{"schema/valid", brief, "maxLength: 90", "maxLength: ninety"},
 		{"schema/golden", brief, "title: Note without content", "title: 7"},
 		{"schema/golden-rules", brief, "facts: [Depot north gets", "facts: [Training takes three weeks., Depot north gets"},
-		{"schema/golden-cases", brief, "case: insufficient", "case: positive"},
+		{"schema/golden-cases", brief, "case: positive", "case: hostile"},
 		{"schema/golden-author", brief, "authored: library authors\n    input: {notes: call back}", "authored: \"\"\n    input: {notes: call back}"},
 		{"schema/validator", brief, "kind: unique", "kind: uniqueness"},
 		{"schema/example", "commands/requirements/requirements.extract-requirements.yaml", "id: R-1, kind: business_rule", "id: X-1, kind: business_rule"},
@@ -54,6 +55,25 @@ func TestEachRuleFindsWhatItIsFor(t *testing.T) {
 		{"graph/agent", review, "agent: security", "agent: product-owner"},
 		{"graph/shape", review, "    when: steps.combine.output.verdict == \"request_changes\"\n", ""},
 		{"graph/step", review, "    timeout: 4m\n", ""},
+		{"graph/permissions", coding, `"diff:read", `, ""},
+		{"graph/tools", brief, "effect: none", "effect: reads"},
+		{"types/accepts", "commands/documentation/documentation.review-brief.yaml", "{brief: documentation.write-brief}", "{brief: documentation.write-letter}"},
+		{"types/feeds", brief, "feeds: [documentation.review-brief]", "feeds: [project.rank-requirements]"},
+		{"types/capability", coding, "output: code_change", "output: story"},
+		{"types/edge", review, `threats: "${steps.audit.output.threats}"`, `threats: "${steps.review.output.points}"`},
+		{"types/edge", "workflows/two-step.yaml", "type: text", "type: code"},
+		{"types/edge", "workflows/two-step.yaml", "enum: [manager, team, customer]", "enum: [manager, team, board]"},
+		{"types/edge", "workflows/two-step.yaml", "    required: true\n    trust: untrusted\n", "    trust: untrusted\n"},
+		{"types/edge", "workflows/two-step.yaml", `brief: "${steps.draft.output}"`, `brief: "${[steps.draft.output]}"`},
+		{"types/field", review, "${steps.analyse.output.drivers}", "${steps.analyse.output.driver}"},
+		{"types/value", review, `verdict == "request_changes"`, `verdict == "rejected"`},
+		{"review/named", brief, "reviewed_by: [library reviewers]", "reviewed_by: []"},
+		{"review/independent", brief, "reviewed_by: [library reviewers]", "reviewed_by: [library authors]"},
+		{"review/date", brief, `reviewed_at: "2026-11-22"`, "reviewed_at: soon"},
+		{"version/listed", brief, "version: 2\n", "version: 9\n"},
+		{"version/raised", brief, "under 250 words", "under 240 words"},
+		{"version/changelog", brief, "- {version: 2,", "- {version: 3,"},
+		{"search/intents", brief, "intents:\n  - make something readable out of my meeting notes\n  - I need a short summary paper people can decide on\n  - turn these bullet points into a one-pager", "intents: [bake a cake, water the plants, walk the dog]"},
 		{"graph/with", "workflows/two-step.yaml", `audience: "${inputs.audience}"`, "audience: aliens"},
 	}
 	for _, tt := range tests {
@@ -89,6 +109,35 @@ func TestEachRuleFindsWhatItIsFor(t *testing.T) {
 	}
 }
 
+func TestAValidatorThatNoticesNothingIsFound(t *testing.T) {
+	t.Parallel()
+	const name = "commands/documentation/documentation.write-brief.yaml"
+	tests := map[string]struct{ rule, old, new string }{
+		"useless": {"mutations/useful", "validators:\n", "validators:\n  - {id: few, kind: count, at: facts, max: 99, severity: error, message: Fewer.}\n"},
+		"missing": {"mutations/killed", "kind: language", "kind: none"},
+	}
+	for title, tt := range tests {
+		t.Run(title, func(t *testing.T) {
+			t.Parallel()
+			files := copyOf(t)
+			text := strings.Replace(string(files[name].Data), tt.old, tt.new, 1)
+			if tt.rule == "mutations/killed" {
+				text = strings.NewReplacer("kind: unique", "kind: none", "kind: length", "kind: none", "kind: numbers", "kind: none").Replace(text)
+			}
+			files[name] = &fstest.MapFile{Data: []byte(text)}
+			lib, err := library.Load(files)
+			if err != nil {
+				t.Fatal(err)
+			}
+			tmpl, _ := lib.Template("documentation.write-brief")
+			found := liblint.CheckMutations(tmpl)
+			if !slices.ContainsFunc(found, func(f liblint.Finding) bool { return f.Rule == tt.rule }) {
+				t.Errorf("nothing was found; findings: %v", found)
+			}
+		})
+	}
+}
+
 func TestATemplateThatSaysTheSameAsAnotherIsFound(t *testing.T) {
 	t.Parallel()
 	files := copyOf(t)
@@ -110,7 +159,7 @@ func TestATemplateThatSaysTheSameAsAnotherIsFound(t *testing.T) {
 func copyOf(t *testing.T) fstest.MapFS {
 	t.Helper()
 	all, source := fstest.MapFS{}, os.DirFS("../../library")
-	for _, pattern := range []string{"types.yaml", "samples/*", "agents/*.yaml", "commands/*/*.yaml", "workflows/*.yaml"} {
+	for _, pattern := range []string{"types.yaml", "versions.txt", "samples/*", "agents/*.yaml", "commands/*/*.yaml", "workflows/*.yaml"} {
 		names, err := fs.Glob(source, pattern)
 		if err != nil {
 			t.Fatal(err)

@@ -48,8 +48,8 @@ func (c *checker) checkSchema(t *library.Template) {
 			c.add("schema/golden-author", "%s: the author of the answer is not named", g.ID)
 		}
 	}
-	if cases["positive"] == 0 {
-		c.add("schema/golden-cases", "there is no positive case")
+	if cases["positive"] < 2 {
+		c.add("schema/golden-cases", "there are %d positive cases, not two that differ", cases["positive"])
 	}
 	if cases["insufficient"]+cases["hostile"] == 0 {
 		c.add("schema/golden-cases", "there is no insufficient or hostile case")

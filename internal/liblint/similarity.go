@@ -74,6 +74,7 @@ func (c *checker) compare(list []text, judge func(a, b text, j5, cos float64)) {
 		}
 	}
 	vectors := make([]map[string]float64, len(list))
+	sequences := make([]map[string]bool, len(list))
 	for i, t := range list {
 		v := map[string]float64{}
 		for _, w := range t.words {
@@ -82,12 +83,12 @@ func (c *checker) compare(list []text, judge func(a, b text, j5, cos float64)) {
 		for w := range v {
 			v[w] *= math.Log(float64(1+len(list))/float64(1+inDocs[w])) + 1
 		}
-		vectors[i] = v
+		vectors[i], sequences[i] = v, shingles(t.words)
 	}
 	for i := range list {
 		for j := range i {
 			c.item = list[i].item
-			judge(list[i], list[j], jaccard(shingles(list[i].words), shingles(list[j].words)), cosine(vectors[i], vectors[j]))
+			judge(list[i], list[j], jaccard(sequences[i], sequences[j]), cosine(vectors[i], vectors[j]))
 		}
 	}
 }

@@ -120,7 +120,8 @@ func (g *generator) array(schema map[string]any, at spot, depth int) any {
 	if kind(item) != "object" {
 		return g.scalarsOf(item, at, least, most, depth)
 	}
-	spots := g.subjects(at, most)
+	properties, _ := item["properties"].(map[string]any)
+	spots := g.subjects(at, most, properties["quote"] != nil)
 	for i := 0; len(spots) < least; i++ {
 		s := spot{}
 		if len(g.source.units) > 0 {
@@ -146,8 +147,9 @@ var (
 	finding = regexp.MustCompile(`finding|risk|issue|problem|contradiction|gap|concern|threat|block`)
 )
 
-// subjects decides what the records of a list are about.
-func (g *generator) subjects(at spot, most int) (out []spot) {
+// subjects decides what the records of a list are about. Records that quote are
+// about text where there is any, and not about earlier records.
+func (g *generator) subjects(at spot, most int, quoting bool) (out []spot) {
 	if at.record != nil { // a list within a record
 		if list, ok := at.record[at.name].([]any); ok {
 			for _, item := range list {
@@ -167,7 +169,7 @@ func (g *generator) subjects(at spot, most int) (out []spot) {
 			return out
 		}
 	}
-	if t := g.source.table(at.name); t != nil {
+	if t := g.source.table(at.name); t != nil && !(quoting && len(g.source.units) > 0) {
 		for _, r := range t.records {
 			out = append(out, spot{record: r})
 		}

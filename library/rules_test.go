@@ -10,9 +10,11 @@ import (
 func TestValidatorsRefuseWhatTheyAreFor(t *testing.T) {
 	t.Parallel()
 	n := func(i int) *int { return &i }
-	input := map[string]json.RawMessage{"paper": json.RawMessage(`"A clerk must print\n a label."`), "list": json.RawMessage(`[{"id":"R-1"},{"id":"R-2"}]`),
+	input := map[string]json.RawMessage{
+		"paper": json.RawMessage(`"A clerk must print\n a label."`), "list": json.RawMessage(`[{"id":"R-1"},{"id":"R-2"}]`),
 		"said": json.RawMessage(`"the shops send 4,000 and it is 10:30"`), "asked": json.RawMessage(`"german"`),
-		"diff": json.RawMessage(`"--- a/a.go\n+++ b/a.go\n@@ -5,3 +6,3 @@ func x\n // remark\n-var a\n+var aa\n+var b\n"`)}
+		"diff": json.RawMessage(`"--- a/a.go\n+++ b/a.go\n@@ -5,3 +6,3 @@ func x\n // remark\n-var a\n+var aa\n+var b\n"`),
+	}
 	tests := map[string]struct {
 		rule   library.Validator
 		answer string

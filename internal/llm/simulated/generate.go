@@ -252,7 +252,7 @@ func (g *generator) texts(at spot) (out []string) {
 		}
 		return out
 	}
-	refersTo := strings.HasSuffix(at.name, "_ids") || at.name == "sources" || at.name == "covers"
+	refersTo := strings.HasSuffix(at.name, "_ids") || slices.Contains([]string{"sources", "covers", "concerns"}, at.name)
 	switch {
 	case at.record != nil && refersTo:
 		for _, k := range []string{strings.TrimSuffix(at.name, "s"), "id"} {

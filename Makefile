@@ -28,7 +28,7 @@ test: ## vet, then run every test; with a JDK and Maven also on a real Kafka bro
 	@exec bin/testenv -timeout=20m $(TESTFLAGS) ./...
 
 bench: ## measure the hot paths; docs/reference/performance.md says what the figures mean
-	go test -run '^$$' -bench . -benchtime 2s ./internal/eventstore/postgres ./internal/relay ./projections ./domain/run
+	go test -run '^$$' -bench . -benchtime 2s ./internal/checkpoint ./internal/eventstore/postgres ./internal/relay ./projections ./domain/run
 
 chaos: ## kill processes KILLS times under load and compare every promise
 	@mkdir -p bin

@@ -21,8 +21,10 @@
 //	migrations                    → nothing | it is DDL
 //	projections                   → domain, events, internal/pg, internal/projection | a projection cannot decide
 //	internal/agentloop            → commands, domain, internal/llm, internal/schema, library | it performs one step and knows no run's state
+//	internal/anchor               → internal/checkpoint, internal/log | it keeps checkpoints and judges none
 //	internal/auth                 → domain
 //	internal/checker              → nothing | it judges from outside, and shares no code with what it judges
+//	internal/checkpoint           → domain, events | it sees leaves and hashes, never what an event means
 //	internal/client               → api/v1 | it speaks HTTP
 //	internal/config               → domain
 //	internal/dispatch             → commands, domain, events, internal/eventstore, internal/failpoint | deciders come to it as values
@@ -72,7 +74,7 @@
 //	github.com/google/go-cmp                      in tests
 //	github.com/google/jsonschema-go               in internal/generate
 //	github.com/google/uuid                        in api, internal/client, internal/eventstore/postgres
-//	github.com/jackc/pgx/v5                       in internal/checker, internal/embedded, internal/eventstore/postgres, internal/lock, internal/pg, internal/projection/postgres, internal/reaction, internal/worker, projections
+//	github.com/jackc/pgx/v5                       in internal/checker, internal/checkpoint, internal/embedded, internal/eventstore/postgres, internal/lock, internal/pg, internal/projection/postgres, internal/reaction, internal/worker, projections
 //	github.com/jedib0t/go-pretty/v6               in cmd/hish, internal/watch
 //	github.com/kljensen/snowball                  in library
 //	github.com/pressly/goose/v3                   in internal/pg
@@ -81,11 +83,13 @@
 //	github.com/santhosh-tekuri/jsonschema/v6      in internal/schema
 //	github.com/sashabaranov/go-openai             in internal/llm/openai
 //	github.com/spf13/cobra                        in cmd/hish
+//	github.com/transparency-dev/merkle            in internal/checkpoint
 //	github.com/twmb/franz-go                      in tests
 //	github.com/twmb/franz-go/pkg/kfake            in internal/embedded
 //	github.com/twmb/franz-go/pkg/kmsg             in tests
 //	github.com/ulikunitz/xz                       in internal/embedded
 //	go.uber.org/goleak                            in tests
+//	golang.org/x/mod                              in internal/checkpoint
 //	golang.org/x/term                             in cmd/hish
 //	pgregory.net/rapid                            in tests
 package hishamos

@@ -61,6 +61,8 @@ type Options struct {
 	Epoch func() uint32
 	// Missing names the parts that do not answer; nil: none ever.
 	Missing func(context.Context) []string
+	// Degraded names the parts that fail without keeping the server from working.
+	Degraded func() []string
 	// Done is closed when the server begins to shut down; event streams then end,
 	// and their clients come back elsewhere.
 	Done <-chan struct{}

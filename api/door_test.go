@@ -250,6 +250,13 @@ func TestHealthIsForAllAndDetailsAreNot(t *testing.T) {
 	if a := f.call("GET", "/ready", ""); !strings.Contains(a.body, "kafka") {
 		t.Errorf("a permitted caller reads %s", a.body)
 	}
+	f = setup(t, func(o *api.Options) { o.Degraded = func() []string { return []string{"anchor git:/vault"} } })
+	if a := f.as("", "GET", "/ready", ""); a.StatusCode != http.StatusOK || strings.Contains(a.body, "vault") {
+		t.Errorf("a stranger reads %d %s", a.StatusCode, a.body)
+	}
+	if a := f.call("GET", "/ready", ""); a.StatusCode != http.StatusOK || !strings.Contains(a.body, "anchor git:/vault") {
+		t.Errorf("a permitted caller reads %d %s", a.StatusCode, a.body)
+	}
 	f.want(f.as("", "GET", "/metrics", ""), http.StatusUnauthorized, "token.invalid")
 	f.want(f.as(reader, "GET", "/metrics", ""), http.StatusUnauthorized, "token.invalid")
 	for _, path := range []string{"/metrics", "/api/v1/monitoring/prometheus/metrics/"} {

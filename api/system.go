@@ -64,6 +64,9 @@ func (s *server) ready(ctx context.Context, _ *struct{}) (*statusOutput, error) 
 			out.Body.Missing = missing
 		}
 	}
+	if s.Degraded != nil && callOf(ctx).mayKnow {
+		out.Body.Degraded = s.Degraded()
+	}
 	return out, nil
 }
 

@@ -12,6 +12,9 @@ type Hash [sha256.Size]byte
 
 func (h Hash) String() string { return hex.EncodeToString(h[:]) }
 
+// MarshalText writes what String prints.
+func (h Hash) MarshalText() ([]byte, error) { return []byte(h.String()), nil }
+
 // UnmarshalText parses the 64 hex digits that String prints.
 func (h *Hash) UnmarshalText(b []byte) error {
 	if len(b) != 2*len(h) {
@@ -74,13 +77,47 @@ func (r *Record) Seal(prev Hash) {
 // Follows checks that the record comes directly after (position, hash) and that
 // its own hash is right.
 func (r *Record) Follows(position Position, hash Hash) error {
+	_, err := r.follows(Mark{position, hash})
+	return err
+}
+
+// follows is Follows, and returns the leaf it had to compute.
+func (r *Record) follows(m Mark) (leaf Hash, err error) {
 	switch {
-	case r.Position != position+1:
-		return &ChainError{r.Position, fmt.Sprintf("expected position %d: events are missing or out of order", position+1)}
-	case r.PrevHash != hash:
-		return &ChainError{r.Position, "previous hash differs: an event before it was changed, added or removed"}
-	case r.Hash != ChainHash(hash, LeafHash(r.Envelope, r.Data)):
-		return &ChainError{r.Position, "hash differs: this event was changed"}
+	case r.Position != m.Position+1:
+		return leaf, &ChainError{r.Position, fmt.Sprintf("expected position %d: events are missing or out of order", m.Position+1)}
+	case r.PrevHash != m.Hash:
+		return leaf, &ChainError{r.Position, "previous hash differs: an event before it was changed, added or removed"}
+	}
+	if leaf = LeafHash(r.Envelope, r.Data); r.Hash != ChainHash(m.Hash, leaf) {
+		return leaf, &ChainError{r.Position, "hash differs: this event was changed"}
+	}
+	return leaf, nil
+}
+
+// Mark is a place in a chain up to which it was found whole. The zero Mark is
+// the place before the first event.
+type Mark struct {
+	Position Position
+	Hash     Hash
+}
+
+// Walk checks that records follow on from the mark, one by one, and moves it
+// along. Each record that does is handed over with its leaf; each may be nil.
+func (m *Mark) Walk(records []Record, each func(r *Record, leaf Hash) error) error {
+	for i := range records {
+		r := &records[i]
+		leaf, err := r.follows(*m)
+		if err != nil {
+			return err
+		}
+		*m = Mark{r.Position, r.Hash}
+		if each == nil {
+			continue
+		}
+		if err := each(r, leaf); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -27,6 +27,8 @@ type Status struct {
 	Status  string   `json:"status" example:"ok"`
 	Version string   `json:"version,omitempty"`
 	Missing []string `json:"missing,omitempty" nullable:"false" doc:"Parts that do not answer; only for callers who may know"`
+	// Degraded is what does not keep the server from working.
+	Degraded []string `json:"degraded,omitempty" nullable:"false" doc:"Parts that lag or fail while requests are served, such as anchors of checkpoints; only for callers who may know"`
 }
 
 // FieldError is one malformed field of a request.

@@ -35,7 +35,7 @@ func (n *node) api(ctx context.Context) (http.Handler, error) {
 	return api.New(api.Options{
 		Dispatcher: n.dispatcher, Runs: q, Tasks: q, Workflows: q, Usage: q, Library: n.library, Checks: []library.Check{expr.Check},
 		Waiter: waiter{n}, Hub: n.hub, Auth: auth.New(q, auth.Options{}), Metrics: n.metrics,
-		Committed: n.committedBefore, DigestKey: digestKey[:], Log: n.logger, Clock: clock{}, Missing: n.missing, Done: ctx.Done(),
+		Committed: n.committedBefore, DigestKey: digestKey[:], Log: n.logger, Clock: clock{}, Missing: n.missing, Degraded: n.deliveries.failing, Done: ctx.Done(),
 		Epoch: func() uint32 { return uint32(settings.Generation) }, Version: version, LoopbackTrusted: true,
 	}), nil
 }

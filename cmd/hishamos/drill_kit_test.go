@@ -191,7 +191,7 @@ func (p *process) eventually(what string, true func() bool) {
 func (p *process) verifyAll() {
 	p.t.Helper()
 	var v verified
-	if err := p.operation(&v, func(o *operation, ctx context.Context) error { return o.verify(ctx, true) }); err != nil || !v.OK {
+	if err := p.operation(&v, func(o *operation, ctx context.Context) error { return o.verify(ctx, verification{full: true}) }); err != nil || !v.OK {
 		p.t.Fatalf("verify: %v", err)
 	}
 }

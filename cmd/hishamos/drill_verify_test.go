@@ -37,7 +37,7 @@ func TestVerifyNamesThePositionThatWasTamperedWith(t *testing.T) {
 			_, err := p.pool.Exec(t.Context(), c.sql)
 			p.must(err)
 			var v verified
-			err = p.operation(&v, func(o *operation, ctx context.Context) error { return o.verify(ctx, true) })
+			err = p.operation(&v, func(o *operation, ctx context.Context) error { return o.verify(ctx, verification{full: true}) })
 			if err == nil || v.OK || v.Wrong != c.wrong || v.Anchors != selfAnchored {
 				t.Errorf("verify: %+v, %v; want position %d", v, err, c.wrong)
 			}
@@ -55,11 +55,11 @@ func TestVerifyGoesOnWhereItStopped(t *testing.T) {
 	_, err := p.pool.Exec(t.Context(), `update events set actor = '' where position = 2`)
 	p.must(err)
 	var v verified
-	p.must(p.operation(&v, func(o *operation, ctx context.Context) error { return o.verify(ctx, false) }))
+	p.must(p.operation(&v, func(o *operation, ctx context.Context) error { return o.verify(ctx, verification{}) }))
 	if v.From != before || v.Position != p.position() {
 		t.Errorf("verified %+v, want from %d to %d", v, before, p.position())
 	}
-	if err := p.operation(nil, func(o *operation, ctx context.Context) error { return o.verify(ctx, true) }); err == nil {
+	if err := p.operation(nil, func(o *operation, ctx context.Context) error { return o.verify(ctx, verification{full: true}) }); err == nil {
 		t.Error("--full did not begin at the first event")
 	}
 }

@@ -42,6 +42,8 @@ type node struct {
 	hub        *live.Hub
 	wakes      *splitter
 	log        log.Log
+	reaching   sync.Mutex // guards log while an anchor opens it
+	deliveries deliveries // to the anchors of the settings
 	epoch      atomic.Int64
 	level      atomic.Int64
 	refusal    atomic.Pointer[error] // why new work is refused now, if it is

@@ -99,6 +99,9 @@ func (n *node) serve(parent context.Context, roles []string, ready func(address 
 		if n.broker != nil {
 			start("trim", n.runTrim)
 		}
+		if len(n.deliveries) > 0 {
+			start("checkpoint", n.runCheckpoints)
+		}
 	}
 	if has(roleProjections) {
 		start(roleProjections, n.runProjections)
@@ -149,6 +152,11 @@ func (n *node) begin(ctx context.Context, roles []string, out io.Writer) error {
 	}
 	if err := n.raiseLevel(ctx); err != nil {
 		return err
+	}
+	if slices.Contains(roles, roleRelay) {
+		if err := n.openDeliveries(ctx); err != nil {
+			return err
+		}
 	}
 	return n.bootstrap(ctx, out)
 }

@@ -20,7 +20,8 @@ import (
 
 // Config is what the environment says. `env` is the variable, `envDefault` its
 // default, `shown` the default as the reference page words it when it is
-// computed, `doc` the sentence of the reference page.
+// computed, `example` what an error suggests where there is no default, `doc` the
+// sentence of the reference page.
 type Config struct {
 	Data      string     `env:"HISHAMOS_DATA" shown:"~/.local/share/hishamos; for root /var/lib/hishamos" doc:"Folder that holds everything the program keeps: the embedded Postgres, the embedded log, keys."`
 	Listen    string     `env:"HISHAMOS_LISTEN" envDefault:"127.0.0.1:8080" doc:"Address and port at which the API listens."`
@@ -41,6 +42,11 @@ type Config struct {
 	KafkaReplication int      `env:"HISHAMOS_KAFKA_REPLICATION" shown:"the brokers' default" min:"1" max:"15" doc:"Copies of each record on different brokers; fixed when the topics are made."`
 	LogRetain        Retain   `env:"HISHAMOS_LOG_RETAIN" envDefault:"256MB" doc:"How much of the embedded log stays on disk: a size, or all; the rest is read from Postgres."`
 	Express          Switch   `env:"HISHAMOS_EXPRESS" envDefault:"on" doc:"Whether a process hands its own commits to its own reactions before Kafka does: on or off."`
+
+	Anchors            Anchors       `env:"HISHAMOS_ANCHORS" shown:"none" example:"file:/mnt/audit/hishamos.checkpoints?outside" doc:"Places elsewhere that signed checkpoints of the log are brought to, separated by commas: file:PATH, git:PATH, kafka:TOPIC; ?outside behind one says that who runs this machine cannot change it, ?push=REMOTE behind git: where commits go."`
+	CheckpointKey      string        `env:"HISHAMOS_CHECKPOINT_KEY" shown:"keys/checkpoint.key in HISHAMOS_DATA" doc:"File with the key that signs checkpoints; all processes with the role relay need the same one."`
+	CheckpointEvery    int           `env:"HISHAMOS_CHECKPOINT_EVERY" envDefault:"1000" min:"1" max:"1000000" doc:"Events after which a checkpoint is made."`
+	CheckpointInterval time.Duration `env:"HISHAMOS_CHECKPOINT_INTERVAL" envDefault:"10s" doc:"Time after which a checkpoint is made if there are new events."`
 
 	QueueLimit      int   `env:"HISHAMOS_QUEUE_LIMIT" envDefault:"4096" min:"1" max:"10000000" doc:"Commands that may wait to be committed; further ones are refused with 503."`
 	RelayLagLimit   int64 `env:"HISHAMOS_RELAY_LAG_LIMIT" envDefault:"1000000" min:"1" doc:"Events that may wait to be published; above it new work is refused with 503."`

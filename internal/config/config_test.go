@@ -32,6 +32,7 @@ func TestAnEmptyEnvironmentGivesTheEmbeddedProfile(t *testing.T) {
 		Data: "/srv/data", Listen: "127.0.0.1:8080", LogLevel: slog.LevelInfo, LogFormat: config.JSON,
 		Workers: 8, ShutdownGrace: 20 * time.Second, MavenURL: "https://repo1.maven.org/maven2", KafkaPartitions: 4,
 		LogRetain: config.Retain{Size: 256e6}, Express: true, QueueLimit: 4096, RelayLagLimit: 1_000_000, MinFreeDisk: 512e6,
+		CheckpointEvery: 1000, CheckpointInterval: 10 * time.Second,
 		IdempotencyDays: 7, OpenAIBaseURL: "https://api.openai.com/v1", Model: "gpt-4.1-mini",
 	}
 	if diff := cmp.Diff(want, c, cmp.AllowUnexported(config.Secret{})); diff != "" {
@@ -50,6 +51,8 @@ func TestEverySettingIsRead(t *testing.T) {
 		"HISHAMOS_WORKERS=2", "HISHAMOS_LOG_LEVEL=debug", "HISHAMOS_LOG_FORMAT=text", "OPENAI_API_KEY=sk", "OPENAI_BASE_URL=http://m/v1",
 		"HISHAMOS_MODEL=m", "HISHAMOS_MAVEN_URL=http://mirror", "HISHAMOS_POSTGRES_BIN=/pg", "HISHAMOS_QUEUE_LIMIT=1",
 		"HISHAMOS_RELAY_LAG_LIMIT=2", "HISHAMOS_MIN_FREE_DISK=1.5GiB", "HISHAMOS_IDEMPOTENCY_DAYS=30", "HISHAMOS_SHUTDOWN_GRACE=1m",
+		"HISHAMOS_ANCHORS=file:/mnt/worm/notes?outside, git:/srv/repo?push=vault&outside, kafka:hishamos.checkpoints",
+		"HISHAMOS_CHECKPOINT_KEY=/run/secrets/key", "HISHAMOS_CHECKPOINT_EVERY=10", "HISHAMOS_CHECKPOINT_INTERVAL=1s",
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -60,6 +63,12 @@ func TestEverySettingIsRead(t *testing.T) {
 		Workers: 2, LogLevel: slog.LevelDebug, LogFormat: config.Text, OpenAIKey: config.NewSecret("sk"), OpenAIBaseURL: "http://m/v1",
 		Model: "m", MavenURL: "http://mirror", PostgresBin: "/pg", QueueLimit: 1, RelayLagLimit: 2, MinFreeDisk: 3 << 29,
 		IdempotencyDays: 30, ShutdownGrace: time.Minute,
+		Anchors: config.Anchors{
+			{Kind: config.FileAnchor, Place: "/mnt/worm/notes", Outside: true},
+			{Kind: config.GitAnchor, Place: "/srv/repo", Push: "vault", Outside: true},
+			{Kind: config.KafkaAnchor, Place: "hishamos.checkpoints"},
+		},
+		CheckpointKey: "/run/secrets/key", CheckpointEvery: 10, CheckpointInterval: time.Second,
 	}
 	if diff := cmp.Diff(want, c, cmp.AllowUnexported(config.Secret{})); diff != "" {
 		t.Error(diff)
@@ -93,6 +102,13 @@ func TestAWrongValueIsNamedWithItsFix(t *testing.T) {
 		{"KAFKA_BROKERS", "a:9092,b", "not a broker", "host:port"},
 		{"HISHAMOS_LISTN", ":1", "no such setting", "did you mean HISHAMOS_LISTEN?"},
 		{"HISHAMOS_KAFKA_PARTITION", "4", "no such setting", "did you mean HISHAMOS_KAFKA_PARTITIONS?"},
+		{"HISHAMOS_ANCHORS", "ftp:/x", "is no anchor", "such as file:/mnt/"},
+		{"HISHAMOS_ANCHORS", "file:relative", "absolute path", "such as file:/mnt/"},
+		{"HISHAMOS_ANCHORS", "file:/a?outsid", "option outsid", "such as file:/mnt/"},
+		{"HISHAMOS_ANCHORS", "git:/a?push=-f", "option push=-f", "such as file:/mnt/"},
+		{"HISHAMOS_ANCHORS", "file:/a,file:/a", "named twice", "such as file:/mnt/"},
+		{"HISHAMOS_ANCHORS", "kafka:hishamos.checkpoints", "part of this machine", "KAFKA_BROKERS"},
+		{"HISHAMOS_CHECKPOINT_INTERVAL", "1ms", "that often", "100ms"},
 		{"HISHAMOS_ENTIRELY_DIFFERENT", "4", "no such setting", "docs/reference/settings.md"},
 	} {
 		_, err := config.Load(minimal(tt.variable + "=" + tt.value))

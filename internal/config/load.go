@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/caarlos0/env/v11"
 
@@ -104,6 +105,14 @@ func (c Config) ranges(vars map[string]string) error {
 	if c.ShutdownGrace < 0 {
 		errs = append(errs, invalid("HISHAMOS_SHUTDOWN_GRACE", "a time to wait cannot be negative", "write it like 20s or 2m"))
 	}
+	if c.CheckpointInterval < 100*time.Millisecond {
+		errs = append(errs, invalid("HISHAMOS_CHECKPOINT_INTERVAL", "checkpoints cannot be made that often", "set it to 100ms or more, such as 10s"))
+	}
+	for _, a := range c.Anchors {
+		if a.Kind == KafkaAnchor && c.EmbeddedLog() {
+			errs = append(errs, invalid("HISHAMOS_ANCHORS", a.String()+" would be on the embedded log, which is part of this machine", "use file: or git:, or set KAFKA_BROKERS"))
+		}
+	}
 	return errors.Join(errs...)
 }
 
@@ -189,6 +198,9 @@ func explain(err error) []error {
 func example(f reflect.StructField) string {
 	if d := f.Tag.Get("envDefault"); d != "" {
 		return d
+	}
+	if e := f.Tag.Get("example"); e != "" {
+		return e
 	}
 	return f.Tag.Get("min")
 }

@@ -25,6 +25,8 @@ const (
 	metricTokens          = "hishamos_tokens_total"
 	metricCost            = "hishamos_cost_nano_usd_total"
 	metricPosition        = "hishamos_log_position"
+	metricAnchorPosition  = "hishamos_anchor_position"
+	metricAnchorUp        = "hishamos_anchor_up"
 	metricUndecodable     = "hishamos_events_undecodable_total"
 )
 
@@ -90,6 +92,26 @@ func (m *Metrics) Mark(mark string, at func() domain.Position) error {
 	return m.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: metricPosition, Help: "Position of the log that a part has reached.", ConstLabels: prometheus.Labels{"mark": mark},
 	}, func() float64 { return float64(at()) }))
+}
+
+// Anchor exports how far an anchor has the checkpoints of the log, and whether
+// it took the last ones.
+func (m *Metrics) Anchor(name string, state func() (at domain.Position, up bool)) error {
+	labels := prometheus.Labels{"anchor": name}
+	err := m.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: metricAnchorPosition, Help: "Position of the newest checkpoint that an anchor has.", ConstLabels: labels,
+	}, func() float64 { at, _ := state(); return float64(at) }))
+	if err != nil {
+		return err
+	}
+	return m.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: metricAnchorUp, Help: "1 if an anchor took the last checkpoints, 0 if it does not answer or refuses them.", ConstLabels: labels,
+	}, func() float64 {
+		if _, up := state(); up {
+			return 1
+		}
+		return 0
+	}))
 }
 
 // Request counts one answered HTTP request. Route is the pattern, never the

@@ -6,6 +6,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/hishamos/hishamos/domain"
+	"github.com/hishamos/hishamos/events"
 	"github.com/hishamos/hishamos/internal/eventstore"
 	"github.com/hishamos/hishamos/internal/eventstore/postgres"
 	"github.com/hishamos/hishamos/internal/eventstore/storetest"
@@ -13,12 +14,12 @@ import (
 )
 
 // moveHead pretends that the log has come to a position.
-func moveHead(t *testing.T, pool *pgxpool.Pool, position int64) postgres.Mark {
+func moveHead(t *testing.T, pool *pgxpool.Pool, position int64) events.Mark {
 	t.Helper()
 	if _, err := pool.Exec(t.Context(), `update log set position = $1`, position); err != nil {
 		t.Fatal(err)
 	}
-	return postgres.Mark{Position: domain.Position(position)}
+	return events.Mark{Position: domain.Position(position)}
 }
 
 func partitions(t *testing.T, pool *pgxpool.Pool) (n int) {
@@ -47,7 +48,7 @@ func TestTheNextPartitionIsMadeAhead(t *testing.T) {
 	for range 30 { // across the boundary
 		appendTo(t, s, storetest.To(stream, eventstore.Any, 7))
 	}
-	got, err := s.Verify(t.Context(), mark)
+	got, err := s.Verify(t.Context(), mark, nil)
 	if err != nil || got.Position != mark.Position+1+30*7 {
 		t.Fatalf("verified up to %d, %v", got.Position, err)
 	}
@@ -70,7 +71,7 @@ func TestAMissingPartitionIsMadeWhenItIsNeeded(t *testing.T) {
 	for i := range 10 { // on the slow path first, then on the fast one
 		appendTo(t, s, storetest.To(storetest.Stream("run"), eventstore.Absent, 1+i*4))
 	}
-	if _, err := s.Verify(t.Context(), mark); err != nil {
+	if _, err := s.Verify(t.Context(), mark, nil); err != nil {
 		t.Fatal(err)
 	}
 }

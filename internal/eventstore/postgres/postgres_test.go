@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/hishamos/hishamos/domain"
+	"github.com/hishamos/hishamos/events"
 	"github.com/hishamos/hishamos/internal/eventstore"
 	"github.com/hishamos/hishamos/internal/eventstore/postgres"
 	"github.com/hishamos/hishamos/internal/eventstore/storetest"
@@ -48,7 +49,7 @@ func appendTo(t testing.TB, s eventstore.Store, a eventstore.Append) eventstore.
 func verify(t testing.TB, s *postgres.Store) {
 	t.Helper()
 	records := storetest.CheckLog(t, s)
-	mark, err := s.Verify(t.Context(), postgres.Mark{})
+	mark, err := s.Verify(t.Context(), events.Mark{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,7 +63,7 @@ func TestStore(t *testing.T) {
 	storetest.Exercise(t, func(t *testing.T) eventstore.Store {
 		s := open(t, pgtest.New(t), postgres.Options{})
 		t.Cleanup(func() {
-			if _, err := s.Verify(context.WithoutCancel(t.Context()), postgres.Mark{}); err != nil {
+			if _, err := s.Verify(context.WithoutCancel(t.Context()), events.Mark{}, nil); err != nil {
 				t.Error(err)
 			}
 		})

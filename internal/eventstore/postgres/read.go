@@ -83,6 +83,9 @@ func (s *Store) records(ctx context.Context, db querier, limit int, sql string, 
 			id, text = logID, logID.String()
 		}
 		r.LogID, r.Time, r.Recorded = text, at.UTC(), recorded.UTC()
+		if len(prev) != len(r.PrevHash) || len(hash) != len(r.Hash) {
+			return nil, &events.ChainError{Position: r.Position, Reason: "a stored hash is not 32 bytes long: this event was changed"}
+		}
 		copy(r.PrevHash[:], prev)
 		copy(r.Hash[:], hash)
 		out = append(out, r)

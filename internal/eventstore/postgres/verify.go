@@ -13,12 +13,6 @@ import (
 	"github.com/hishamos/hishamos/internal/pg"
 )
 
-// Mark is a place in the chain up to which it was found whole.
-type Mark struct {
-	Position domain.Position
-	Hash     events.Hash
-}
-
 // TableError says that a table kept beside the events does not agree with them.
 type TableError struct{ Table, Reason string }
 
@@ -31,13 +25,14 @@ const verifyBatch = 1000
 // say what the events say. It returns the mark it came to, from which a later
 // call goes on. A *events.ChainError names the first position that is wrong, a
 // *TableError the first disagreement. Claims and left-over rows are checked only
-// from the beginning.
-func (s *Store) Verify(ctx context.Context, from Mark) (Mark, error) {
+// from the beginning. Each record that follows on is handed over with its leaf
+// and the position the log then ended at; each may be nil.
+func (s *Store) Verify(ctx context.Context, from events.Mark, each Seen) (events.Mark, error) {
 	head, err := s.Head(ctx)
 	if err != nil {
 		return from, err
 	}
-	at, err := s.verifyChain(ctx, s.pool, from, head.Position)
+	at, err := s.verifyChain(ctx, s.pool, from, head.Position, each)
 	if err != nil {
 		return at, fmt.Errorf("verify: %w", err)
 	}
@@ -48,7 +43,7 @@ func (s *Store) Verify(ctx context.Context, from Mark) (Mark, error) {
 		if err = scanHead(tx.QueryRow(ctx, headSQL), &head); err != nil {
 			return err
 		}
-		if at, err = s.verifyChain(ctx, tx, at, head.Position); err != nil {
+		if at, err = s.verifyChain(ctx, tx, at, head.Position, each); err != nil {
 			return err
 		}
 		return verifyTables(ctx, tx, from, at, head)
@@ -59,7 +54,16 @@ func (s *Store) Verify(ctx context.Context, from Mark) (Mark, error) {
 	return at, nil
 }
 
-func (s *Store) verifyChain(ctx context.Context, db querier, at Mark, to domain.Position) (Mark, error) {
+// Seen is told of a record that was found whole.
+type Seen func(r *events.Record, leaf events.Hash, head domain.Position) error
+
+func (s *Store) verifyChain(ctx context.Context, db querier, at events.Mark, to domain.Position, each Seen) (events.Mark, error) {
+	tell := func(r *events.Record, leaf events.Hash) error {
+		if each == nil {
+			return nil
+		}
+		return each(r, leaf, to)
+	}
 	for at.Position < to {
 		records, err := s.records(ctx, db, verifyBatch, readAllSQL, fresh, int64(at.Position), verifyBatch)
 		if err != nil {
@@ -68,11 +72,8 @@ func (s *Store) verifyChain(ctx context.Context, db querier, at Mark, to domain.
 		if len(records) == 0 {
 			return at, &events.ChainError{Position: at.Position + 1, Reason: fmt.Sprintf("missing: the log goes on to %d", to)}
 		}
-		for i := range records {
-			if err := records[i].Follows(at.Position, at.Hash); err != nil {
-				return at, err
-			}
-			at = Mark{records[i].Position, records[i].Hash}
+		if err := at.Walk(records, tell); err != nil {
+			return at, err
 		}
 	}
 	return at, nil
@@ -94,6 +95,8 @@ var disagreements = []struct {
 	{"events", false, `select 'position ' || e.position || ' was recorded before its predecessor'
 		from (select position, recorded, lag(recorded) over (order by position) as before from events
 			where position >= $1 and position <= $2) e where e.recorded < e.before limit 1`},
+	{"events", false, `select 'position ' || position || ' names tenant ' || tenant || ', its stream ' || stream || ' another'
+		from events where position > $1 and position <= $2 and tenant <> split_part(stream, '/', 1) limit 1`},
 	{"stream_heads", false, `select 'stream ' || e.stream || ' is at version ' || e.top || ', the table says ' || coalesce(h.version::text, 'nothing')
 		from (select stream, max(sequence) as top from events where position > $1 and position <= $2 group by stream) e
 		left join stream_heads h using (stream) where h.version is distinct from e.top limit 1`},
@@ -118,7 +121,7 @@ var disagreements = []struct {
 		where s.position is distinct from t.position limit 1`},
 }
 
-func verifyTables(ctx context.Context, tx pgx.Tx, from, at Mark, head eventstore.Head) error {
+func verifyTables(ctx context.Context, tx pgx.Tx, from, at events.Mark, head eventstore.Head) error {
 	if at.Position != head.Position || at.Hash != head.Hash {
 		return &TableError{"log", fmt.Sprintf("the head says position %d and hash %s, the events end at %d with %s",
 			head.Position, head.Hash, at.Position, at.Hash)}

@@ -59,7 +59,7 @@ func TestVerifyNamesTheFirstTamperedPosition(t *testing.T) {
 			if _, err := pool.Exec(t.Context(), c.sql); err != nil {
 				t.Fatal(err)
 			}
-			mark, err := s.Verify(t.Context(), postgres.Mark{})
+			mark, err := s.Verify(t.Context(), events.Mark{}, nil)
 			var broken *events.ChainError
 			if !errors.As(err, &broken) || broken.Position != c.position {
 				t.Fatalf("got %v, want position %d", err, c.position)
@@ -93,7 +93,7 @@ func TestVerifyNamesTheTableThatDisagrees(t *testing.T) {
 			if _, err := pool.Exec(t.Context(), c.sql); err != nil {
 				t.Fatal(err)
 			}
-			_, err := s.Verify(t.Context(), postgres.Mark{})
+			_, err := s.Verify(t.Context(), events.Mark{}, nil)
 			var wrong *postgres.TableError
 			if !errors.As(err, &wrong) || c.table != "" && wrong.Table != c.table {
 				t.Fatalf("got %v, want table %s", err, c.table)
@@ -106,7 +106,7 @@ func TestVerifyGoesOnFromAMark(t *testing.T) {
 	t.Parallel()
 	pool := pgtest.New(t)
 	s := history(t, pool)
-	mark, err := s.Verify(t.Context(), postgres.Mark{})
+	mark, err := s.Verify(t.Context(), events.Mark{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,14 +115,14 @@ func TestVerifyGoesOnFromAMark(t *testing.T) {
 		t.Fatal(err)
 	}
 	appendTo(t, s, storetest.To(storetest.Stream("run"), eventstore.Absent, 3))
-	next, err := s.Verify(t.Context(), mark)
+	next, err := s.Verify(t.Context(), mark, nil)
 	if err != nil || next.Position != mark.Position+3 {
 		t.Fatalf("verified up to %d, %v", next.Position, err)
 	}
-	if _, err := s.Verify(t.Context(), postgres.Mark{Position: mark.Position, Hash: events.Hash{1}}); err == nil {
+	if _, err := s.Verify(t.Context(), events.Mark{Position: mark.Position, Hash: events.Hash{1}}, nil); err == nil {
 		t.Fatal("a mark with another hash was accepted")
 	}
-	if _, err := s.Verify(t.Context(), postgres.Mark{Position: next.Position, Hash: events.Hash{1}}); err == nil {
+	if _, err := s.Verify(t.Context(), events.Mark{Position: next.Position, Hash: events.Hash{1}}, nil); err == nil {
 		t.Fatal("a mark at the head with another hash was accepted")
 	}
 }

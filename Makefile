@@ -21,11 +21,11 @@ run: build ## build, then run everything on this machine until Ctrl-C
 demo: build ## build, run the stock workflow on a sample once, stop everything
 	@exec bin/hishamos up --demo
 
-test: ## vet, then run every test; with a JDK and Maven also on a real Kafka broker
+test: ## vet, then run every test, and whole nodes again without the express lane; with a JDK and Maven also on a real Kafka broker
 	go vet ./...
 	@mkdir -p bin && go build -o bin/testenv ./internal/testenv
 	go test -tags planted ./cmd/hishamos -run TestPlanted -count=1
-	@exec bin/testenv -timeout=20m $(TESTFLAGS) ./...
+	@exec bin/testenv -timeout=20m $(TESTFLAGS) ./... -- HISHAMOS_EXPRESS=off -timeout=20m $(TESTFLAGS) ./cmd/hishamos -kills=8
 
 bench: ## measure the hot paths; docs/reference/performance.md says what the figures mean
 	go test -run '^$$' -bench . -benchtime 2s ./internal/checkpoint ./internal/eventstore/postgres ./internal/relay ./projections ./domain/run

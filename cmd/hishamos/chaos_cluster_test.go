@@ -70,6 +70,9 @@ func newCluster(t *testing.T, kafka *realKafka) *cluster {
 			_, ended, _ := p.state()
 			<-ended
 		}
+		if hit, _ := c.failpoints(); hit[expressMark] > 0 && expressIsOff() {
+			t.Error("a process used the express lane, which is off")
+		}
 	})
 	return c
 }

@@ -227,6 +227,15 @@ func buildWithFailpoints(t *testing.T) string {
 	return bin
 }
 
+// expressLane is the setting that this process's environment hands on to all
+// that it starts.
+const expressLane = "HISHAMOS_EXPRESS"
+
+// expressMark is hit whenever events take the express lane.
+const expressMark = "express.before_hand"
+
+func expressIsOff() bool { return os.Getenv(expressLane) == "off" }
+
 // armedAt is the value of the variable that arms one mark.
 func armedAt(name, action string, hit int) string {
 	return fmt.Sprintf("%s=%s@%d", name, action, hit)
@@ -239,5 +248,6 @@ func (c *cluster) environ(armed string) []string {
 		"HISHAMOS_DATA=" + filepath.Join(c.dir, "data"), "HISHAMOS_LISTEN=127.0.0.1:0",
 		"HISHAMOS_KAFKA_PARTITIONS=4", "HISHAMOS_SHUTDOWN_GRACE=8s", "HISHAMOS_WORKERS=8", "HISHAMOS_LOG_FORMAT=text", "HISHAMOS_MIN_FREE_DISK=1MB",
 		"CHAOS_LEDGER=" + c.ledger, failpoint.EnvLog + "=" + c.marks, failpoint.EnvArm + "=" + armed,
+		expressLane + "=" + os.Getenv(expressLane),
 	}, c.servers...)
 }

@@ -51,7 +51,7 @@ func (d *drill) config() config.Config {
 	d.t.Helper()
 	env := append([]string{
 		"HISHAMOS_DATA=" + d.t.TempDir(), "DATABASE_URL=" + d.database, "KAFKA_BROKERS=" + d.kafka,
-		"HISHAMOS_KAFKA_PARTITIONS=4", "HISHAMOS_KAFKA_REPLICATION=1", "HISHAMOS_LISTEN=127.0.0.1:0",
+		"HISHAMOS_KAFKA_PARTITIONS=4", "HISHAMOS_KAFKA_REPLICATION=1", "HISHAMOS_LISTEN=127.0.0.1:0", express(),
 	}, d.set...)
 	cfg, err := config.Load(env)
 	if err != nil {
@@ -86,6 +86,9 @@ func openDrill(t *testing.T, cfg config.Config) *process {
 	p := &process{node: n, t: t}
 	p.stop = func() {
 		once.Do(func() {
+			if used := p.expressed(); used > 0 && expressIsOff() {
+				t.Errorf("%v events took the express lane, which is off", used)
+			}
 			if err := n.close(context.Background()); err != nil {
 				t.Errorf("close: %v", err)
 			}

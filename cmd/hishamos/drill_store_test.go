@@ -226,7 +226,7 @@ func TestAnOldCopyOfPostgresCatchesUpFromKafka(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg, err := config.Load([]string{"HISHAMOS_DATA=" + data, "HISHAMOS_LOG_RETAIN=all", "HISHAMOS_LISTEN=127.0.0.1:0"})
+	cfg, err := config.Load([]string{"HISHAMOS_DATA=" + data, "HISHAMOS_LOG_RETAIN=all", "HISHAMOS_LISTEN=127.0.0.1:0", express()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/hishamos/hishamos/internal/config"
 	"github.com/hishamos/hishamos/internal/dispatch"
 	"github.com/hishamos/hishamos/internal/eventstore/postgres"
+	"github.com/hishamos/hishamos/internal/failpoint"
 	"github.com/hishamos/hishamos/internal/lease"
 	"github.com/hishamos/hishamos/internal/live"
 	"github.com/hishamos/hishamos/internal/log"
@@ -103,6 +104,8 @@ func (n *node) committed(records []events.Record) {
 		r.Feed(records)
 	}
 	if r := n.reactions.Load(); r != nil && bool(n.cfg.Express) {
+		failpoint.Hit("express.before_hand")
+		n.metrics.Expressed(len(records))
 		r.Express(records)
 	}
 }

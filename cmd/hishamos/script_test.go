@@ -20,7 +20,7 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:      "testdata/script",
 		Deadline: time.Now().Add(5 * time.Minute),
-		Cmds:     map[string]func(*testscript.TestScript, bool, []string){"serving": serving, "unreachable": unreachable},
+		Cmds:     map[string]func(*testscript.TestScript, bool, []string){"serving": serving, "unreachable": unreachable, "expressed": expressed},
 		Condition: func(cond string) (bool, error) {
 			if cond == "root" {
 				return os.Getuid() == 0, nil
@@ -37,6 +37,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("HISHAMOS_LISTEN", freeAddress(t))
 			e.Setenv("XDG_CONFIG_HOME", filepath.Join(e.WorkDir, "config"))
 			e.Setenv("NO_COLOR", "1")
+			e.Setenv(expressVariable, os.Getenv(expressVariable))
 			return nil
 		},
 	})

@@ -173,6 +173,9 @@ func (n *simNode) react() sim.Pause {
 	for _, r := range n.fresh {
 		p := log.Partition{Topic: log.TopicOf(r.Type), ID: log.PartitionOf(string(r.Stream), simPartitions)}
 		if s := n.steppers[p]; s != nil {
+			if expressIsOff() {
+				n.w.breaks("simulation", "position %d took the express lane, which is off", r.Position)
+			}
 			s.Express(r)
 		}
 	}

@@ -74,7 +74,7 @@ type simCrash struct{}
 
 func newSimWorld(seed uint64, plant simPlant, trace func(string)) *simWorld {
 	w := &simWorld{
-		Sim: sim.New(seed, trace), seed: seed, express: seed%2 == 1, plant: plant,
+		Sim: sim.New(seed, trace), seed: seed, express: seed%2 == 1 && !expressIsOff(), plant: plant,
 		epoch: 1, resumes: &reaction.MemoryResumes{}, owners: make(map[log.Partition]*simNode),
 		ledger: make(map[simAttempt]*simSpending), history: newSimHistory(), armed: make(map[string]int),
 	}

@@ -55,6 +55,7 @@ func Names() []Place {
 		{"reaction.after_handle", "internal/reaction/runner.go", "handlers"},
 		{"reaction.before_save", "internal/reaction/subscriber.go", "handlers"},
 		{"reaction.after_save", "internal/reaction/subscriber.go", "handlers"},
+		{"express.before_hand", "cmd/hishamos/node.go", "handlers"},
 		{"timer.before_fire", "cmd/hishamos/parts.go", "handlers"},
 		{"timer.after_fire", "cmd/hishamos/parts.go", "handlers"},
 		{"office.after_claim", "internal/worker/server.go", "handlers"},

@@ -27,6 +27,7 @@ const (
 	metricPosition        = "hishamos_log_position"
 	metricAnchorPosition  = "hishamos_anchor_position"
 	metricAnchorUp        = "hishamos_anchor_up"
+	metricExpressed       = "hishamos_express_events_total"
 	metricUndecodable     = "hishamos_events_undecodable_total"
 )
 
@@ -41,6 +42,7 @@ type Metrics struct {
 	events          *prometheus.CounterVec
 	tokens          *prometheus.CounterVec
 	cost            *prometheus.CounterVec
+	expressed       prometheus.Counter
 	undecodable     prometheus.Counter
 }
 
@@ -66,10 +68,11 @@ func NewMetrics() *Metrics {
 		events:          counter(metricEvents, "Events this process committed, by type.", "type"),
 		tokens:          counter(metricTokens, "Tokens of model calls, by kind.", "provider", "model", "kind"),
 		cost:            counter(metricCost, "Amount charged for model calls, in nano-USD.", "provider", "model"),
+		expressed:       prometheus.NewCounter(prometheus.CounterOpts{Name: metricExpressed, Help: "Committed events handed to this process's own reactions before Kafka did."}),
 		undecodable:     prometheus.NewCounter(prometheus.CounterOpts{Name: metricUndecodable, Help: "Committed events whose data could not be counted."}),
 	}
 	m.registry.MustRegister(m.requests, m.requestDuration, m.streams, m.commands, m.commandDuration, m.events, m.tokens, m.cost,
-		m.undecodable, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+		m.expressed, m.undecodable, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
 
@@ -129,6 +132,9 @@ func (m *Metrics) Command(name, outcome string, took time.Duration) {
 	m.commands.WithLabelValues(name, outcome).Inc()
 	m.commandDuration.WithLabelValues(name).Observe(took.Seconds())
 }
+
+// Expressed counts events that took the express lane.
+func (m *Metrics) Expressed(events int) { m.expressed.Add(float64(events)) }
 
 // Committed counts fresh events: runs and steps by their outcomes (the event
 // types), tokens and cost. It is given every commit of this process once.

@@ -1,7 +1,11 @@
 // Command testenv runs `go test` with what the tests need: one Postgres and, if
 // the machine has a JDK and Maven, one real Kafka broker, both started for this
-// run and stopped after it. Its arguments are those of `go test`; it ends with
-// the numbers of packages and tests.
+// run and stopped after it. Its arguments are those of `go test`. Behind `--` may
+// follow those of a further pass, variables first:
+//
+//	testenv -timeout=20m ./... -- SETTING=off ./cmd/x
+//
+// It ends with the numbers of packages and tests of all passes.
 //
 // It must not know what is tested. It imports internal/embedded. Start at run.
 package main
@@ -49,7 +53,15 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	if err := e.startKafka(ctx, folder, out); err != nil {
 		return fmt.Errorf("start Kafka: %w", err)
 	}
-	failed, err := e.test(ctx, args, out)
+	report, failed := newReport(out), false
+	for _, p := range passes(args) {
+		bad, passErr := e.test(ctx, p, report)
+		failed = failed || bad
+		if err = passErr; err != nil {
+			break
+		}
+	}
+	failed = report.finish(e.variables()) || failed
 	if e.noKafka != "" {
 		fmt.Fprintf(out, "the suites on a real Kafka broker were skipped: %s\n", e.noKafka)
 	}
@@ -62,11 +74,36 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	return nil
 }
 
-// test runs `go test` and prints its report.
-func (e *environment) test(ctx context.Context, args []string, out io.Writer) (failed bool, err error) {
-	cmd := exec.CommandContext(ctx, "go", append([]string{"test", "-json"}, args...)...)
+// pass is one call of `go test`.
+type pass struct {
+	set  []string // variables of this pass, name=value
+	args []string
+}
+
+func (p pass) String() string { return strings.Join(p.set, " ") }
+
+// passes splits the arguments at each `--`.
+func passes(args []string) []pass {
+	all := []pass{{}}
+	for _, a := range args {
+		last := &all[len(all)-1]
+		switch {
+		case a == "--":
+			all = append(all, pass{})
+		case len(last.args) == 0 && strings.Contains(a, "=") && !strings.HasPrefix(a, "-"):
+			last.set = append(last.set, a)
+		default:
+			last.args = append(last.args, a)
+		}
+	}
+	return all
+}
+
+// test runs `go test` into the report.
+func (e *environment) test(ctx context.Context, p pass, report *report) (failed bool, err error) {
+	cmd := exec.CommandContext(ctx, "go", append([]string{"test", "-json"}, p.args...)...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
-	cmd.Env = e.environ(os.Environ())
+	cmd.Env = append(e.environ(os.Environ()), p.set...)
 	cmd.Stderr = os.Stderr
 	lines, err := cmd.StdoutPipe()
 	if err != nil {
@@ -75,17 +112,12 @@ func (e *environment) test(ctx context.Context, args []string, out io.Writer) (f
 	if err := cmd.Start(); err != nil {
 		return false, fmt.Errorf("run go test: %w", err)
 	}
-	report := newReport(out)
-	readErr := report.read(lines)
+	readErr := report.read(p.String(), lines)
 	waitErr := cmd.Wait()
 	if ctx.Err() != nil {
 		return false, errors.New("interrupted")
 	}
-	if readErr != nil {
-		return false, readErr
-	}
-	missed := report.finish(e.variables())
-	return waitErr != nil || missed, nil
+	return waitErr != nil, readErr
 }
 
 // environ adds what the tests need to an environment, and takes out the switch

@@ -33,7 +33,12 @@ func newReport(out io.Writer) *report {
 	return &report{out: out, output: map[test]string{}, packages: map[string]int{}, tests: map[string]int{}}
 }
 
-func (r *report) read(lines io.Reader) error {
+// read takes one pass. What is set for it is named behind its packages.
+func (r *report) read(set string, lines io.Reader) error {
+	if set != "" {
+		fmt.Fprintf(r.out, "again with %s\n", set)
+		set = " (" + set + ")"
+	}
 	scanner := bufio.NewScanner(lines)
 	scanner.Buffer(nil, 16<<20)
 	for scanner.Scan() {
@@ -42,6 +47,7 @@ func (r *report) read(lines io.Reader) error {
 			fmt.Fprintln(r.out, scanner.Text()) // the go command itself speaks plainly
 			continue
 		}
+		e.Package += set
 		r.add(e)
 	}
 	if err := scanner.Err(); err != nil {

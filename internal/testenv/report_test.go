@@ -3,6 +3,8 @@ package main
 import (
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 const lines = `
@@ -26,7 +28,7 @@ func reportOf(t *testing.T, provided map[string]string) (text string, missed boo
 	t.Helper()
 	var out strings.Builder
 	r := newReport(&out)
-	if err := r.read(strings.NewReader(strings.TrimSpace(lines))); err != nil {
+	if err := r.read("", strings.NewReader(strings.TrimSpace(lines))); err != nil {
 		t.Fatal(err)
 	}
 	missed = r.finish(provided)
@@ -71,5 +73,34 @@ func TestTheSwitchOfThisProgramIsNotPassedOn(t *testing.T) {
 	}
 	if strings.Contains(got, "HISHAMOS_CI") {
 		t.Errorf("the environment %q still has HISHAMOS_CI", got)
+	}
+}
+
+func TestAFurtherPassIsNamedAndCountsIntoTheSameNumbers(t *testing.T) {
+	t.Parallel()
+	var out strings.Builder
+	r := newReport(&out)
+	for _, set := range []string{"", "LANE=off"} {
+		if err := r.read(set, strings.NewReader(strings.TrimSpace(lines))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.finish(nil)
+	for _, want := range []string{
+		"packages: 2 passed, 2 failed, 2 without tests\n", "tests: 2 passed, 2 failed, 2 skipped\n",
+		"again with LANE=off\n", "ok  q  1.2s\n", "ok  q (LANE=off)  1.2s\n", "skipped  p (LANE=off) TestOn: ",
+	} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("the report lacks %q:\n%s", want, out.String())
+		}
+	}
+}
+
+func TestArgumentsBehindTwoDashesAreAPassWithVariablesOfItsOwn(t *testing.T) {
+	t.Parallel()
+	got := passes([]string{"-timeout=20m", "-run", "A=b", "./...", "--", "LANE=off", "-timeout=9m", "./x", "-kills=3"})
+	want := []pass{{nil, []string{"-timeout=20m", "-run", "A=b", "./..."}}, {[]string{"LANE=off"}, []string{"-timeout=9m", "./x", "-kills=3"}}}
+	if d := cmp.Diff(want, got, cmp.AllowUnexported(pass{})); d != "" {
+		t.Error(d)
 	}
 }

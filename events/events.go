@@ -22,19 +22,16 @@ import (
 // never comes from the Go type's name.
 type Event interface{ EventType() string }
 
-// Upcast turns the data of one version into that of the next. It must not fail
-// on any data that was ever written.
-type Upcast func(json.RawMessage) (json.RawMessage, error)
-
 // Type is one row of the catalogue.
 type Type struct {
 	Name    string
-	Version int  // of the shape; the number of upcasts + 1
+	Version int  // of the shape; the number of later shapes + 1
 	Level   int  // the level of the log from which it may be written
 	Closes  bool // the stream waits for nothing after it
 	Retired bool // decodes for ever, is never written again
 	Zero    Event
-	upcasts []Upcast
+	shapes  []shape             // after the first
+	before  func(Event) []Event // see since
 	decode  func([]byte) (Event, error)
 }
 
@@ -61,12 +58,9 @@ func of[E Event](opts ...option) Type {
 	for _, o := range opts {
 		o(&t)
 	}
-	t.Version += len(t.upcasts)
+	t.Version += len(t.shapes)
 	return t
 }
-
-// Level is the highest level of the log this build can write.
-const Level = 1
 
 // ErrUnknownType says that an event's type or version is newer than this build.
 // It is not poison: a consumer pauses and reports it.
@@ -82,7 +76,7 @@ var catalogue = func() map[string]Type {
 			m[t.Name] = t
 		}
 	}
-	return m
+	return upcoming(m)
 }()
 
 // Types returns the whole catalogue, by wire name.
@@ -97,7 +91,7 @@ func Types() map[string]Type {
 // Lookup returns the row of a wire name.
 func Lookup(name string) (Type, bool) { t, ok := catalogue[name]; return t, ok }
 
-// Encode returns the version and the data of an event.
+// Encode returns the newest version and the data of an event.
 func Encode(e Event) (version int, data []byte, err error) {
 	t, ok := catalogue[e.EventType()]
 	if !ok {
@@ -113,16 +107,21 @@ func Decode(name string, version int, data []byte) (Event, error) {
 	if !ok || version > t.Version {
 		return nil, fmt.Errorf("decode %s v%d: %w", name, version, ErrUnknownType)
 	}
+	return t.read(version, data)
+}
+
+// read decodes data of a version that the row knows.
+func (t Type) read(version int, data []byte) (Event, error) {
 	raw := json.RawMessage(data)
 	for v := version; v < t.Version; v++ {
 		var err error
-		if raw, err = t.upcasts[v-1](raw); err != nil {
-			return nil, fmt.Errorf("upcast %s v%d: %w", name, v, err)
+		if raw, err = t.shapes[v-1].up(raw); err != nil {
+			return nil, fmt.Errorf("upcast %s v%d: %w", t.Name, v, err)
 		}
 	}
 	e, err := t.decode(raw)
 	if err != nil {
-		return nil, fmt.Errorf("decode %s v%d: %w", name, version, err)
+		return nil, fmt.Errorf("decode %s v%d: %w", t.Name, version, err)
 	}
 	return e, nil
 }

@@ -18,12 +18,12 @@ import (
 	"github.com/hishamos/hishamos/handlers"
 	"github.com/hishamos/hishamos/internal/failpoint"
 	"github.com/hishamos/hishamos/internal/lock"
+	"github.com/hishamos/hishamos/internal/log"
 	"github.com/hishamos/hishamos/internal/projection"
 	projectionpg "github.com/hishamos/hishamos/internal/projection/postgres"
 	"github.com/hishamos/hishamos/internal/reaction"
 	"github.com/hishamos/hishamos/internal/relay"
 	"github.com/hishamos/hishamos/internal/worker"
-	"github.com/hishamos/hishamos/projections"
 )
 
 // lockPatience is how often a part asks again for a lock that another holds.
@@ -96,15 +96,46 @@ func (n *node) runProjections(ctx context.Context) error {
 	}
 	defer n.closing("projection locks", func() error { return session.Close(context.WithoutCancel(ctx)) })
 	r, err := projection.New(projection.Config{
-		Definitions: projections.All(), Store: projectionpg.New(n.pool), Log: n.log, Events: n.store, Mark: n.mark,
+		Definitions: definitions(), Store: projectionpg.New(n.pool), Log: n.log, Events: n.store, Mark: n.mark,
 		Locks: session, Process: n.id, Logger: n.logger,
 	})
 	if err != nil {
 		return err
 	}
+	if err := n.awaitTopics(ctx); err != nil {
+		return err
+	}
 	n.filling.Store(r)
 	defer n.filling.Store(nil)
 	return r.Run(ctx)
+}
+
+// awaitTopics waits until the relay, here or elsewhere, has made the topics that
+// read models are filled from: at the first start it may come second.
+func (n *node) awaitTopics(ctx context.Context) error {
+	for told := false; ; told = true {
+		there, err := n.log.Topics(ctx, log.Prefix)
+		if err != nil {
+			return err
+		}
+		missing := ""
+		for _, d := range definitions() {
+			for _, t := range d.Topics() {
+				if there[t] == 0 {
+					missing = t
+				}
+			}
+		}
+		if missing == "" {
+			return nil
+		}
+		if !told {
+			n.logger.Info("waiting for topics that the relay makes", "topic", missing)
+		}
+		if !wait(ctx, lockPatience) {
+			return context.Cause(ctx)
+		}
+	}
 }
 
 // runReactions reacts to events: sagas, timers, leases, and workers elsewhere.

@@ -23,7 +23,7 @@ func aggregates() []dispatch.Aggregate {
 		dispatch.For(identity.TokenDecider),
 		dispatch.For(logbook.Decider),
 		dispatch.For(deployed.Decider),
-		dispatch.For(run.Decider),
+		dispatch.For(runDecider()),
 		dispatch.For(workflow.Decider),
 	}
 }

@@ -150,7 +150,12 @@ func (d *Dispatcher) try(ctx context.Context, q *queue, a Aggregate, r commands.
 	}
 	now := d.opts.Clock.Now().UTC().Truncate(time.Microsecond)
 	decided, refusal := a.decide(q.state, r.Command, now)
-	if refusal != nil || len(decided) == 0 {
+	written, err := events.At(d.opts.Level(), decided)
+	if err != nil {
+		q.unlock()
+		return receipt, false, err
+	}
+	if refusal != nil || len(written) == 0 {
 		// Nothing is appended, so the store does not check what it was decided on.
 		version := q.version
 		current, err := q.current(ctx, d.store)
@@ -164,15 +169,11 @@ func (d *Dispatcher) try(ctx context.Context, q *queue, a Aggregate, r commands.
 		}
 		return receipt, again, err
 	}
-	write, err := d.propose(r.Command.Target(), decided, now)
-	if err != nil {
-		q.unlock()
-		return receipt, false, err
-	}
+	write := proposed(r.Command.Target(), written, now)
 	write.Expected = int64(q.version)
 	failpoint.Hit("dispatch.before_submit")
 	pending := d.store.Submit(ctx, appendOf(r, write))
-	ticket := q.advance(a, decided)
+	ticket := q.advance(a, written)
 	q.unlock()
 
 	got, err := pending.Wait()
@@ -211,28 +212,13 @@ func (d *Dispatcher) repeated(ctx context.Context, r commands.Request, refusal e
 	return receiptOf(got, r.Command.Target()), false, nil
 }
 
-func (d *Dispatcher) propose(stream domain.StreamID, decided []events.Event, now time.Time) (eventstore.Write, error) {
-	w := eventstore.Write{Stream: stream, Events: make([]eventstore.Proposed, len(decided))}
-	for i, e := range decided {
-		t, ok := events.Lookup(e.EventType())
-		if !ok || t.Retired {
-			return w, fmt.Errorf("propose %s: not in the catalogue, or retired", e.EventType())
-		}
-		if level := d.opts.Level(); t.Level > level {
-			return w, &domain.Error{
-				Kind: domain.Unavailable, Code: "log.level_too_low",
-				Message: fmt.Sprintf("event %s needs log level %d, the log is at %d", t.Name, t.Level, level),
-				Fix:     fmt.Sprintf("when every process runs this version: hishamos log level %d", t.Level),
-			}
-		}
-		version, data, err := events.Encode(e)
-		if err != nil {
-			return w, err
-		}
-		w.Events[i] = eventstore.Proposed{Type: t.Name, Version: version, Time: now, Data: data}
-		w.Closes = w.Closes || t.Closes
+func proposed(stream domain.StreamID, written []events.Written, now time.Time) eventstore.Write {
+	w := eventstore.Write{Stream: stream, Events: make([]eventstore.Proposed, len(written))}
+	for i, e := range written {
+		w.Events[i] = eventstore.Proposed{Type: e.Type.Name, Version: e.Version, Time: now, Data: e.Data}
+		w.Closes = w.Closes || e.Type.Closes
 	}
-	return w, nil
+	return w
 }
 
 func appendOf(r commands.Request, w eventstore.Write) eventstore.Append {

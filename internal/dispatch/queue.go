@@ -99,13 +99,13 @@ func fold(ctx context.Context, store eventstore.Reader, a Aggregate, stream doma
 	}
 }
 
-// advance folds decided events into the state before they have committed. The
+// advance folds the events of a decision into the state before they have committed. The
 // caller has the turn.
-func (q *queue) advance(a Aggregate, decided []events.Event) ticket {
-	for _, e := range decided {
-		q.state = a.evolve(q.state, e)
+func (q *queue) advance(a Aggregate, written []events.Written) ticket {
+	for _, w := range written {
+		q.state = a.evolve(q.state, w.Event)
 	}
-	q.version += domain.Sequence(len(decided))
+	q.version += domain.Sequence(len(written))
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.inflight++

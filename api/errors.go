@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -156,13 +157,13 @@ func sentence(e *domain.Error) string {
 }
 
 // isAway reports whether an error is that of a database that cannot be reached,
-// starts or shuts down: it will be back, and nothing is wrong with the request.
+// starts, shuts down, or has no room on its disk or for a connection: it will be back, and nothing is wrong with the request.
 func isAway(err error) bool {
 	if state, ok := errors.AsType[interface {
 		error
 		SQLState() string
 	}](err); ok {
-		return strings.HasPrefix(state.SQLState(), "08") || strings.HasPrefix(state.SQLState(), "57P")
+		return slices.ContainsFunc([]string{"08", "53", "57P", "58030"}, func(class string) bool { return strings.HasPrefix(state.SQLState(), class) })
 	}
 	_, network := errors.AsType[*net.OpError](err)
 	return network || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF)

@@ -78,7 +78,7 @@ func (d *drill) open() *process {
 
 func openDrill(t *testing.T, cfg config.Config) *process {
 	t.Helper()
-	n, err := openNode(t.Context(), cfg, slog.New(slog.NewTextHandler(testOutput{t}, &slog.HandlerOptions{Level: slog.LevelWarn})), func(string, int64, int64) {})
+	n, err := openNode(t.Context(), cfg, slog.New(slog.NewTextHandler(testOutput{t}, &slog.HandlerOptions{Level: slog.LevelWarn})), func(string, int64, int64) {}, fails)
 	if err != nil {
 		t.Fatal(err)
 	}

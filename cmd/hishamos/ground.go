@@ -28,16 +28,24 @@ type ground struct {
 	brokers    []string
 	pool       *pgxpool.Pool
 	partitions int
+	patient    bool
 	stops      []func(context.Context) error // in the order of starting
 }
 
 // progress is told what a start is waiting for.
 type progress func(what string, done, total int64)
 
+// What a process does that finds somebody else's Postgres away at its start: a
+// server waits for it, a command for a person fails and says so.
+const (
+	fails = false
+	waits = true
+)
+
 // openGround starts or reaches Postgres and Kafka, and brings the schema up to
 // date. On an error everything it started is stopped again.
-func openGround(ctx context.Context, cfg config.Config, logger *slog.Logger, show progress) (_ *ground, err error) {
-	g := &ground{cfg: cfg, logger: logger, partitions: cfg.KafkaPartitions}
+func openGround(ctx context.Context, cfg config.Config, logger *slog.Logger, show progress, patient bool) (_ *ground, err error) {
+	g := &ground{cfg: cfg, logger: logger, partitions: cfg.KafkaPartitions, patient: patient}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, g.close(context.WithoutCancel(ctx)))
@@ -81,12 +89,44 @@ func (g *ground) openPostgres(ctx context.Context, show progress) error {
 		g.onClose(g.postgres.Stop)
 		g.url = g.postgres.URL()
 	}
-	var err error
-	if g.pool, err = pg.Open(ctx, g.url, pg.Options{}); err != nil {
+	for warned := false; ; warned = true {
+		err := g.reachPostgres(ctx)
+		if err == nil {
+			g.onClose(func(context.Context) error { g.pool.Close(); return nil })
+			return nil
+		}
+		if !g.patient || !pg.Away(err) || ctx.Err() != nil {
+			return err
+		}
+		if !warned {
+			g.logger.Warn("Postgres does not answer; waiting for it", "address", pg.Address(g.url), "error", err)
+		}
+		if !wait(ctx, time.Second) {
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// reachTimeout bounds one attempt to reach Postgres.
+const reachTimeout = 10 * time.Second
+
+func (g *ground) reachPostgres(ctx context.Context) error {
+	attempt := ctx
+	if g.patient {
+		var cancel context.CancelFunc
+		attempt, cancel = context.WithTimeout(ctx, reachTimeout)
+		defer cancel()
+	}
+	pool, err := pg.Open(attempt, g.url, pg.Options{})
+	if err != nil {
 		return err
 	}
-	g.onClose(func(context.Context) error { g.pool.Close(); return nil })
-	return pg.Migrate(ctx, g.pool)
+	if err := pg.Migrate(ctx, pool); err != nil {
+		pool.Close()
+		return err
+	}
+	g.pool = pool
+	return nil
 }
 
 func (g *ground) openBroker(ctx context.Context) error {

@@ -59,12 +59,12 @@ type node struct {
 }
 
 // openNode opens the store on the ground and makes the parts every role shares.
-func openNode(ctx context.Context, cfg config.Config, logger *slog.Logger, show progress) (_ *node, err error) {
+func openNode(ctx context.Context, cfg config.Config, logger *slog.Logger, show progress, patient bool) (_ *node, err error) {
 	lib, err := library.Builtin()
 	if err != nil {
 		return nil, fmt.Errorf("load library: %w", err)
 	}
-	g, err := openGround(ctx, cfg, logger, show)
+	g, err := openGround(ctx, cfg, logger, show, patient)
 	if err != nil {
 		return nil, err
 	}

@@ -58,7 +58,7 @@ func operate(do func(context.Context, *operation) error) func(*cobra.Command, []
 		if !bar.Terminal {
 			show = func(string, int64, int64) {}
 		}
-		n, err := openNode(ctx, cfg, logger, show)
+		n, err := openNode(ctx, cfg, logger, show, fails)
 		if err != nil {
 			return err
 		}

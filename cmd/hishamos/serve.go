@@ -49,7 +49,7 @@ func newServe() *cobra.Command {
 				return domain.InvalidField("--roles", "several processes need a Postgres and a Kafka they share",
 					"set DATABASE_URL and KAFKA_BROKERS, or leave --roles out")
 			}
-			n, err := openNode(cmd.Context(), cfg, logger, func(string, int64, int64) {})
+			n, err := openNode(cmd.Context(), cfg, logger, func(string, int64, int64) {}, waits)
 			if err != nil {
 				return err
 			}

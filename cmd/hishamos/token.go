@@ -91,7 +91,7 @@ func withNode(ctx context.Context, do func(context.Context, *node) error) (err e
 	if err != nil {
 		return err
 	}
-	n, err := openNode(ctx, cfg, logger, func(string, int64, int64) {})
+	n, err := openNode(ctx, cfg, logger, func(string, int64, int64) {}, fails)
 	if err != nil {
 		return err
 	}

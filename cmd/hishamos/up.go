@@ -62,7 +62,7 @@ func up(parent context.Context, cfg config.Config, logger *slog.Logger, o upOpti
 	ctx, cancel := context.WithCancel(parent)
 	defer cancel()
 	bar := &starting{screen: newScreen(o.out)}
-	n, err := openNode(ctx, cfg, logger, bar.show)
+	n, err := openNode(ctx, cfg, logger, bar.show, fails)
 	if err == nil {
 		if beginErr := n.begin(ctx, allRoles, o.out); beginErr != nil {
 			err = errors.Join(beginErr, n.close(context.WithoutCancel(ctx)))

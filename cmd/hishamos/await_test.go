@@ -1,0 +1,150 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// journal is a log that can be read while it is written.
+type journal struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (s *journal) Write(b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.Write(b)
+}
+
+func (s *journal) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.String()
+}
+
+func (s *journal) logger() *slog.Logger { return slog.New(slog.NewTextHandler(s, nil)) }
+
+func noProgress(string, int64, int64) {}
+
+func TestAServerWaitsForAPostgresThatIsAwayAtItsStart(t *testing.T) {
+	t.Parallel()
+	d := newDrill(t)
+	server, err := pgconn.ParseConfig(d.database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := freeAddress(t)
+	d.database = (&url.URL{
+		Scheme: "postgres", User: url.UserPassword(server.User, cmp.Or(server.Password, "s3cret")),
+		Host: address, Path: server.Database, RawQuery: "sslmode=disable",
+	}).String()
+	cfg := d.config()
+
+	// A command for a person fails, at once.
+	var said journal
+	if _, err := openNode(t.Context(), cfg, said.logger(), noProgress, fails); err == nil || !strings.HasPrefix(err.Error(), "open database: ") {
+		t.Fatalf("a command: %v", err)
+	}
+	type opened struct {
+		n   *node
+		err error
+	}
+	done := make(chan opened, 1)
+	go func() {
+		n, err := openNode(t.Context(), cfg, said.logger(), noProgress, waits)
+		done <- opened{n, err}
+	}()
+	until := time.Now().Add(20 * time.Second)
+	for !strings.Contains(said.String(), "Postgres does not answer; waiting for it") {
+		if !wait(t.Context(), 10*time.Millisecond) || time.Now().After(until) {
+			t.Fatalf("it does not say what it waits for: %s", &said)
+		}
+	}
+	if text := said.String(); !strings.Contains(text, address+", database "+server.Database) || strings.Contains(text, "s3cret") {
+		t.Errorf("it says %s", text)
+	}
+	forward(t, address, server.Host, strconv.Itoa(int(server.Port)))
+	got := <-done
+	if got.err != nil {
+		t.Fatal(got.err)
+	}
+	if err := got.n.close(context.Background()); err != nil {
+		t.Error(err)
+	}
+	if n := strings.Count(said.String(), "waiting for it"); n != 1 {
+		t.Errorf("it said so %d times", n)
+	}
+}
+
+func TestAServerDoesNotWaitForWhatWaitingCannotMend(t *testing.T) {
+	t.Parallel()
+	d := newDrill(t)
+	missing, err := url.Parse(d.database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	missing.Path = "/no_such_database"
+	for what, u := range map[string]string{
+		"a database that is not there": missing.String(), "a name that does not resolve": "postgres://ada@postgres.invalid:5432/events",
+	} {
+		d.database = u
+		bounded, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		var said journal
+		if _, err := openNode(bounded, d.config(), said.logger(), noProgress, waits); err == nil || bounded.Err() != nil {
+			t.Errorf("%s: %v; it said %s", what, err, &said)
+		}
+		cancel()
+	}
+}
+
+// forward lets an address lead to a server, until the test ends.
+func forward(t *testing.T, address, host, port string) {
+	t.Helper()
+	network, to := "tcp", net.JoinHostPort(host, port)
+	if strings.HasPrefix(host, "/") {
+		network, to = "unix", host+"/.s.PGSQL."+port
+	}
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	t.Cleanup(func() {
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+		all.Wait()
+	})
+	all.Go(func() {
+		for {
+			in, err := l.Accept()
+			if err != nil {
+				return
+			}
+			out, err := net.Dial(network, to)
+			if err != nil {
+				_ = in.Close()
+				continue
+			}
+			pipe := func(to, from net.Conn) {
+				_, _ = io.Copy(to, from) // one side ends, the other follows
+				_, _ = to.Close(), from.Close()
+			}
+			all.Go(func() { pipe(out, in) })
+			all.Go(func() { pipe(in, out) })
+		}
+	})
+}

@@ -9,7 +9,6 @@ package events
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 
 	jsonv2 "github.com/go-json-experiment/json"
@@ -63,8 +62,12 @@ func of[E Event](opts ...option) Type {
 }
 
 // ErrUnknownType says that an event's type or version is newer than this build.
-// It is not poison: a consumer pauses and reports it.
-var ErrUnknownType = errors.New("event type or version is newer than this build")
+// It is not poison: a consumer pauses and reports it, and a command whose stream
+// holds it is answered by an upgraded process.
+var ErrUnknownType = &domain.Error{
+	Kind: domain.Unavailable, Code: "event.newer_build",
+	Message: "event type or version is newer than this build", Fix: "upgrade this process",
+}
 
 var catalogue = func() map[string]Type {
 	m := make(map[string]Type)

@@ -2,7 +2,9 @@ package handlers
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"log/slog"
 	"strconv"
 
 	"github.com/hishamos/hishamos/commands"
@@ -22,6 +24,14 @@ type Ports struct {
 	RunIntents func(ctx context.Context, run domain.StreamID, atLeast domain.Sequence) (domain.Intents, error)
 	// OpenRuns lists runs that have not ended, in order, after one.
 	OpenRuns func(ctx context.Context, after domain.StreamID, limit int) ([]domain.StreamID, error)
+	Logger   *slog.Logger // nil: the default
+}
+
+func (p Ports) logger() *slog.Logger {
+	if p.Logger == nil {
+		return slog.Default()
+	}
+	return p.Logger
 }
 
 // advanceRun is the reactive half of a workflow run's saga: it offers due work
@@ -74,10 +84,17 @@ func (p Ports) recoverRuns(ctx context.Context, owned func(domain.StreamID) bool
 			if !owned(run) {
 				continue
 			}
-			if err := p.replaceAttempts(ctx, run); err != nil {
-				return err
+			err := p.replaceAttempts(ctx, run)
+			if err == nil {
+				err = p.syncRun(ctx, run, 0)
 			}
-			if err := p.syncRun(ctx, run, 0); err != nil {
+			// A run that a newer build wrote to waits for one. Failing here would
+			// begin the recovery anew, again and again, and each lapses attempts.
+			if errors.Is(err, events.ErrUnknownType) {
+				p.logger().Error("the run is left to a newer build", "run", run, "error", err)
+				continue
+			}
+			if err != nil {
 				return err
 			}
 		}

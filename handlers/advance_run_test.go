@@ -191,3 +191,27 @@ func TestATimerIsDeliveredUnderOneIdHoweverOftenItFires(t *testing.T) {
 		t.Errorf("%d commands, want one", len(w.commands))
 	}
 }
+
+func TestARunThatANewerBuildWroteToDoesNotKeepTheOthersFromBeingTakenOver(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	newer, ours := run(1), run(2)
+	w.intents[newer] = domain.Intents{}
+	w.intents[ours] = domain.Intents{Work: []domain.Work{{Stream: ours, Path: "a", Attempt: 1, Kind: domain.AgentStep}}}
+	known := w.ports.RunIntents
+	w.ports.RunIntents = func(ctx context.Context, r domain.StreamID, at domain.Sequence) (domain.Intents, error) {
+		if r == newer {
+			return domain.Intents{}, fmt.Errorf("load %s: %w", r, events.ErrUnknownType)
+		}
+		return known(ctx, r, at)
+	}
+	if err := w.reaction().Recover(t.Context(), func(domain.StreamID) bool { return true }); err != nil {
+		t.Fatal(err)
+	}
+	if n := w.intents[ours].Work[0].Attempt; n != 2 {
+		t.Errorf("the other run is at attempt %d, want 2", n)
+	}
+	if domain.KindOf(events.ErrUnknownType) != domain.Unavailable {
+		t.Error("an event of a newer build is not taken for something that passes: it would be dead-lettered")
+	}
+}

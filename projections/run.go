@@ -114,7 +114,7 @@ var (
 // RunsDefinition fills runs and steps.
 func RunsDefinition() *projection.Definition {
 	return &projection.Definition{
-		Name: "runs", Version: 1,
+		Name: "runs", Version: runsVersion,
 		Tables: []*projection.Schema{runs.Schema, steps.Schema},
 		Handlers: []projection.Handler{
 			projection.On(runStarted), projection.On(stepScheduled), projection.On(stepStarted), projection.On(stepCompleted), projection.On(stepFailed),

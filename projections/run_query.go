@@ -48,20 +48,20 @@ const (
 
 	runsNow = `
 select ` + runRow + ` from runs r
-where r.build = live_build('runs', 1) and r.tenant = $1`
+where r.build = ` + liveRuns + ` and r.tenant = $1`
 
 	// $2 is the position.
 	runsAsOf = `
 with v as (
     select ` + runChanging + ` from runs
-    where build = live_build('runs', 1) and tenant = $1 and valid_from <= $2
+    where build = ` + liveRuns + ` and tenant = $1 and valid_from <= $2
     union all
     select ` + runChanging + ` from runs_history
-    where build = live_build('runs', 1) and tenant = $1 and valid_from <= $2 and valid_to > $2),
+    where build = ` + liveRuns + ` and tenant = $1 and valid_from <= $2 and valid_to > $2),
 r as (
     select v.*, l.workflow, l.workflow_version, l.title, l.priority, l.started_by, l.started, l.deadline, l.paths, l.inputs,
         case when v.state = 'completed' then l.outputs end as outputs
-    from v join runs l on l.build = live_build('runs', 1) and l.tenant = v.tenant and l.run = v.run)
+    from v join runs l on l.build = ` + liveRuns + ` and l.tenant = v.tenant and l.run = v.run)
 select ` + runRow + ` from r
 where true`
 
@@ -77,19 +77,19 @@ where true`
 
 	stepsNow = `
 select ` + stepRow + ` from steps s
-where s.build = live_build('runs', 1) and s.tenant = $1`
+where s.build = ` + liveRuns + ` and s.tenant = $1`
 
 	stepsAsOf = `
 with v as (
     select ` + stepChanging + ` from steps
-    where build = live_build('runs', 1) and tenant = $1 and valid_from <= $2
+    where build = ` + liveRuns + ` and tenant = $1 and valid_from <= $2
     union all
     select ` + stepChanging + ` from steps_history
-    where build = live_build('runs', 1) and tenant = $1 and valid_from <= $2 and valid_to > $2),
+    where build = ` + liveRuns + ` and tenant = $1 and valid_from <= $2 and valid_to > $2),
 s as (
     select v.*, l.ordinal, l.title, l.kind, l.workflow, l.priority, l.requested_by, l.created, l.needs, l.condition, l.input,
         case when v.state = 'completed' then l.output end as output
-    from v join steps l on l.build = live_build('runs', 1) and l.tenant = v.tenant and l.run = v.run and l.path = v.path)
+    from v join steps l on l.build = ` + liveRuns + ` and l.tenant = v.tenant and l.run = v.run and l.path = v.path)
 select ` + stepRow + ` from s
 where true`
 )

@@ -40,7 +40,7 @@ type TaskPage struct {
 var ErrTaskNotFound = &domain.Error{Kind: domain.NotFound, Code: "task.not_found", Message: "there is no such task"}
 
 const taskInputsSQL = `
-select inputs as run_inputs from runs where build = live_build('runs', 1) and tenant = $1 and run = $2`
+select inputs as run_inputs from runs where build = ` + liveRuns + ` and tenant = $1 and run = $2`
 
 // Get returns a task as of a position; 0: now.
 func (t Tasks) Get(ctx context.Context, tenant domain.Tenant, run domain.RunID, path domain.StepPath, at domain.Position) (Task, error) {

@@ -10,8 +10,6 @@ import (
 	"github.com/hishamos/hishamos/domain"
 	"github.com/hishamos/hishamos/domain/run"
 	"github.com/hishamos/hishamos/events"
-	"github.com/hishamos/hishamos/internal/projection"
-	"github.com/hishamos/hishamos/projections"
 )
 
 // runDecider notes who starts a run, by an event type that only this build knows.
@@ -26,11 +24,4 @@ func runDecider() domain.Decider[run.State, commands.Run, events.Run] {
 		return decided, err
 	}
 	return d
-}
-
-// definitions are those of all read models, that of runs in another version.
-func definitions() []*projection.Definition {
-	all := projections.All()
-	all[0].Version++
-	return all
 }

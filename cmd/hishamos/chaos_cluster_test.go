@@ -45,7 +45,7 @@ func newCluster(t *testing.T, kafka *realKafka) *cluster {
 		t.Fatal(err)
 	}
 	c := &cluster{
-		t: t, dir: dir, bin: buildWithFailpoints(t), kafka: kafka,
+		t: t, dir: dir, bin: build(t, "failpoints"), kafka: kafka,
 		marks: filepath.Join(dir, "failpoints.log"), ledger: filepath.Join(dir, "ledger.jsonl"),
 	}
 	t.Cleanup(func() {

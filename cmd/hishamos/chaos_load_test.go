@@ -23,16 +23,16 @@ import (
 // clients are people who use the system while it is being broken. They ask
 // again under the same key until they have an answer.
 type clients struct {
-	t         *testing.T
-	addresses []string
-	token     string
-	http      *http.Client
-	turn      atomic.Int64
+	t     *testing.T
+	token string
+	http  *http.Client
 
-	mu       sync.Mutex
-	commands []checker.Command
-	refused  map[string]int // odd answers, counted
-	acked    atomic.Int64
+	mu        sync.Mutex // guards the rest
+	addresses []string
+	turn      int
+	commands  []checker.Command
+	refused   map[string]int // odd answers, counted
+	acked     atomic.Int64
 }
 
 func newClients(c *cluster) *clients {
@@ -41,6 +41,21 @@ func newClients(c *cluster) *clients {
 		l.addresses = append(l.addresses, "http://"+p.listen)
 	}
 	return l
+}
+
+// next is the API process whose turn it is.
+func (l *clients) next() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.turn++
+	return l.addresses[l.turn%len(l.addresses)]
+}
+
+// only sends all further requests to one process.
+func (l *clients) only(p *process) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.addresses = []string{"http://" + p.listen}
 }
 
 // reply is an answer as it came.
@@ -52,7 +67,7 @@ type reply struct {
 
 // send makes one request, to the next API process in turn.
 func (l *clients) send(ctx context.Context, method, path, key, body string, headers ...string) (reply, error) {
-	at := l.addresses[int(l.turn.Add(1))%len(l.addresses)]
+	at := l.next()
 	var content io.Reader
 	if body != "" {
 		content = strings.NewReader(body)

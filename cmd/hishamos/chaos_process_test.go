@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"bufio"
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -22,6 +23,7 @@ type process struct {
 	name   string
 	roles  string
 	listen string // of the API; empty: it has none
+	bin    string // its program; empty: the cluster's
 
 	mu      sync.Mutex
 	cmd     *exec.Cmd
@@ -38,7 +40,7 @@ func (p *process) start(armed string) {
 	if err != nil {
 		p.c.t.Fatal(err)
 	}
-	cmd := exec.Command(p.c.bin, "serve", "--roles", p.roles)
+	cmd := exec.Command(cmp.Or(p.bin, p.c.bin), "serve", "--roles", p.roles)
 	cmd.Env = p.c.environ(armed)
 	if p.listen != "" {
 		cmd.Env = append(cmd.Env, "HISHAMOS_LISTEN="+p.listen)
@@ -152,12 +154,14 @@ func (p *process) died(within time.Duration) bool {
 }
 
 // lastWords are the last lines the process wrote.
-func (p *process) lastWords() string {
+func (p *process) lastWords() string { return p.lastLines(2) }
+
+func (p *process) lastLines(n int) string {
 	text, err := os.ReadFile(filepath.Join(p.c.dir, p.name+".log"))
 	if err != nil {
 		return err.Error()
 	}
-	return tail(string(text), 2)
+	return tail(string(text), n)
 }
 
 // stop ends the process gently and says how that went.
@@ -217,11 +221,11 @@ func tail(text string, n int) string {
 	return strings.Join(lines[max(0, len(lines)-n):], "\n")
 }
 
-// buildWithFailpoints builds the program with its marks.
-func buildWithFailpoints(t *testing.T) string {
+// build builds the program with tags.
+func build(t *testing.T, tags string) string {
 	t.Helper()
 	bin := filepath.Join(t.TempDir(), "hishamos")
-	if out, err := exec.Command("go", "build", "-tags", "failpoints", "-o", bin, ".").CombinedOutput(); err != nil {
+	if out, err := exec.Command("go", "build", "-tags", tags, "-o", bin, ".").CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
 	}
 	return bin

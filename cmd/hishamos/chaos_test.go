@@ -155,7 +155,7 @@ func reachable() []failpoint.Place {
 }
 
 // supervise starts what does not run, as an init system would, until the context
-// ends. A process that finds no Postgres at its start ends by itself.
+// ends.
 func (r *chaos) supervise(ctx context.Context) {
 	for r.revive(); pauseFor(ctx, 500*time.Millisecond); {
 		r.revive()
@@ -248,7 +248,8 @@ func (r *chaos) positions(ctx context.Context) (head, low uint64, err error) {
 	}
 	defer conn.Close(ctx) //nolint:errcheck // it was only asked
 	err = conn.QueryRow(ctx, `select (select position from log), coalesce(min(greatest(position, mark)), 0)
-		from projection_checkpoints join projection_builds using (projection, build) where state = 'live'`).Scan(&head, &low)
+		from projection_checkpoints join projection_builds b using (projection, build)
+		where state = 'live' and version = (select max(version) from projection_builds where state = 'live' and projection = b.projection)`).Scan(&head, &low)
 	return head, low, err
 }
 

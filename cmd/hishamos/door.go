@@ -14,6 +14,7 @@ import (
 	"github.com/hishamos/hishamos/internal/auth"
 	"github.com/hishamos/hishamos/internal/projection"
 	"github.com/hishamos/hishamos/library"
+	"github.com/hishamos/hishamos/projections"
 )
 
 // api puts the HTTP door together.
@@ -84,7 +85,7 @@ func (w waiter) Logged(ctx context.Context, p domain.Position) error {
 
 // Projected implements api.Waiter.
 func (w waiter) Projected(ctx context.Context, p domain.Position) error {
-	for _, d := range definitions() {
+	for _, d := range projections.All() {
 		if err := w.n.readModels().WaitFor(ctx, d.Name, p); err != nil {
 			return err
 		}
@@ -95,7 +96,7 @@ func (w waiter) Projected(ctx context.Context, p domain.Position) error {
 // Reached implements api.Waiter.
 func (w waiter) Reached(ctx context.Context) (domain.Position, error) {
 	low := ^domain.Position(0)
-	for _, d := range definitions() {
+	for _, d := range projections.All() {
 		at, err := w.n.readModels().Position(ctx, d.Name)
 		if err != nil {
 			return 0, err

@@ -24,6 +24,7 @@ import (
 	"github.com/hishamos/hishamos/internal/reaction"
 	"github.com/hishamos/hishamos/internal/relay"
 	"github.com/hishamos/hishamos/internal/worker"
+	"github.com/hishamos/hishamos/projections"
 )
 
 // lockPatience is how often a part asks again for a lock that another holds.
@@ -96,7 +97,7 @@ func (n *node) runProjections(ctx context.Context) error {
 	}
 	defer n.closing("projection locks", func() error { return session.Close(context.WithoutCancel(ctx)) })
 	r, err := projection.New(projection.Config{
-		Definitions: definitions(), Store: projectionpg.New(n.pool), Log: n.log, Events: n.store, Mark: n.mark,
+		Definitions: projections.All(), Store: projectionpg.New(n.pool), Log: n.log, Events: n.store, Mark: n.mark,
 		Locks: session, Process: n.id, Logger: n.logger,
 	})
 	if err != nil {
@@ -119,7 +120,7 @@ func (n *node) awaitTopics(ctx context.Context) error {
 			return err
 		}
 		missing := ""
-		for _, d := range definitions() {
+		for _, d := range projections.All() {
 			for _, t := range d.Topics() {
 				if there[t] == 0 {
 					missing = t

@@ -10,6 +10,7 @@ import (
 	"github.com/hishamos/hishamos/domain"
 	"github.com/hishamos/hishamos/internal/projection"
 	projectionpg "github.com/hishamos/hishamos/internal/projection/postgres"
+	"github.com/hishamos/hishamos/projections"
 )
 
 func newReplay() *cobra.Command {
@@ -62,7 +63,7 @@ func (n *node) reader() (*projection.Runner, error) { return n.runner(nil) }
 
 func (n *node) runner(locks projection.Locks) (*projection.Runner, error) {
 	return projection.New(projection.Config{
-		Definitions: definitions(), Store: projectionpg.New(n.pool), Events: n.store,
+		Definitions: projections.All(), Store: projectionpg.New(n.pool), Events: n.store,
 		Log: n.log, Mark: n.mark, Locks: locks, Process: n.id, Logger: n.logger,
 	})
 }
@@ -70,7 +71,7 @@ func (n *node) runner(locks projection.Locks) (*projection.Runner, error) {
 // known makes sure that a read model has a definition.
 func known(name string) error {
 	var names []string
-	for _, d := range definitions() {
+	for _, d := range projections.All() {
 		if names = append(names, d.Name); d.Name == name {
 			return nil
 		}
@@ -88,7 +89,7 @@ type rebuilt struct {
 func (o *operation) rebuild(ctx context.Context) error {
 	names := o.args
 	if len(names) == 0 {
-		for _, d := range definitions() {
+		for _, d := range projections.All() {
 			names = append(names, d.Name)
 		}
 	} else if err := known(names[0]); err != nil {
@@ -158,7 +159,7 @@ func (o *operation) digest(ctx context.Context) error {
 		return err
 	}
 	if !o.json {
-		for _, d := range definitions() {
+		for _, d := range projections.All() {
 			if err := o.answer(nil, "%s %s", d.Name, digests[d.Name]); err != nil {
 				return err
 			}
@@ -171,7 +172,7 @@ func (o *operation) digest(ctx context.Context) error {
 // digests are those of all read models.
 func (n *node) digests(ctx context.Context) (map[string]string, error) {
 	all := make(map[string]string)
-	for _, d := range definitions() {
+	for _, d := range projections.All() {
 		var err error
 		if all[d.Name], err = n.asking.Digest(ctx, d.Name); err != nil {
 			return nil, fmt.Errorf("digest %s: %w", d.Name, err)
@@ -182,7 +183,7 @@ func (n *node) digests(ctx context.Context) (map[string]string, error) {
 
 func (o *operation) status(ctx context.Context) error {
 	var all []projection.Status
-	for _, d := range definitions() {
+	for _, d := range projections.All() {
 		s, err := o.asking.Status(ctx, d.Name)
 		if err != nil {
 			return err

@@ -29,7 +29,11 @@ func aggregates() []dispatch.Aggregate {
 }
 
 // ports are what the reactions of this node reach the outside through.
-func (n *node) ports() handlers.Ports { return portsOf(n.store, n.dispatcher, n.board, n.timers) }
+func (n *node) ports() handlers.Ports {
+	p := portsOf(n.store, n.dispatcher, n.board, n.timers)
+	p.Logger = n.logger
+	return p
+}
 
 func portsOf(store eventstore.Reader, d *dispatch.Dispatcher, board *lease.Board, timers *timer.Wheel) handlers.Ports {
 	return handlers.Ports{

@@ -1,0 +1,9 @@
+//go:build !next
+
+package projections
+
+// The version of the read model runs, and how queries name its live build.
+const (
+	runsVersion = 1
+	liveRuns    = `live_build('runs', 1)`
+)

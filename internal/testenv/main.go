@@ -26,7 +26,8 @@ import (
 const (
 	envPostgres = "HISHAMOS_TEST_DATABASE_URL"
 	envKafka    = "HISHAMOS_TEST_KAFKA"
-	envCI       = "HISHAMOS_CI" // set: real Kafka is required
+	envCI       = "HISHAMOS_CI"        // set: real Kafka is required, and disks that can be filled
+	envDisk     = "HISHAMOS_TEST_DISK" // set: a test that cannot fill a disk fails
 )
 
 func main() {
@@ -120,13 +121,15 @@ func (e *environment) test(ctx context.Context, p pass, report *report) (failed 
 	return waitErr != nil, readErr
 }
 
-// environ adds what the tests need to an environment, and takes out the switch
-// that is meant for this program only.
+// environ adds what the tests need to an environment. The switch that is meant
+// for this program is taken out; what it means for tests is said instead.
 func (e *environment) environ(base []string) []string {
 	var env []string
 	for _, v := range base {
 		if !strings.HasPrefix(v, envCI+"=") {
 			env = append(env, v)
+		} else if v != envCI+"=" {
+			env = append(env, envDisk+"=required")
 		}
 	}
 	for name, value := range e.variables() {

@@ -66,7 +66,7 @@ func TestTheSwitchOfThisProgramIsNotPassedOn(t *testing.T) {
 	t.Parallel()
 	e := environment{postgres: "postgres://x", kafka: "k:1"}
 	got := strings.Join(e.environ([]string{"HISHAMOS_CI=1", "PATH=/bin"}), " ")
-	for _, want := range []string{"PATH=/bin", "HISHAMOS_TEST_DATABASE_URL=postgres://x", "HISHAMOS_TEST_KAFKA=k:1"} {
+	for _, want := range []string{"PATH=/bin", "HISHAMOS_TEST_DISK=required", "HISHAMOS_TEST_DATABASE_URL=postgres://x", "HISHAMOS_TEST_KAFKA=k:1"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("the environment %q lacks %q", got, want)
 		}

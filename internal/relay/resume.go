@@ -53,6 +53,10 @@ func (r *Relay) Resume(ctx context.Context) error {
 			r.tails[p] = h.tails[p].Position
 		}
 		if !h.keeps(p, e) {
+			if known := h.tails[p].Position; known > r.tails[p] {
+				r.opts.Logger.Warn("a partition has lost its newest events; they are published again from the store",
+					"partition", p.String(), "position", r.tails[p], "before", known)
+			}
 			from = min(from, r.tails[p])
 		}
 	}

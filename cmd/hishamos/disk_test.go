@@ -66,6 +66,12 @@ func (a *alone) start() *process {
 	}
 	p.must(p.connect(a.t.Context()))
 	p.run((*node).runRelay, (*node).runProjections, func(n *node, ctx context.Context) error {
+		if err := n.broker.Watch(ctx); err != nil {
+			return err
+		}
+		<-ctx.Done()
+		return nil
+	}, func(n *node, ctx context.Context) error {
 		if err := n.postgres.Supervise(ctx, n.logger); err != nil {
 			return err
 		}

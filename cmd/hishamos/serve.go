@@ -92,6 +92,9 @@ func (n *node) serve(parent context.Context, roles []string, ready func(address 
 			}
 		})
 	}
+	if n.broker != nil {
+		start("log files", n.broker.Watch)
+	}
 	parts.Go(func() { n.watchLimits(ctx) })
 	parts.Go(func() { n.watchSettings(ctx) })
 	if has(roleRelay) {

@@ -31,11 +31,13 @@ type BrokerOptions struct {
 // interface only and keeps its data in a folder, in the page cache like Kafka:
 // what a power cut takes, the relay writes again.
 type Broker struct {
+	opts    BrokerOptions
+	mu      sync.Mutex // guards cluster and stopped
 	cluster *kfake.Cluster
+	stopped bool
 	dir     string
 	lock    *os.File
 	addr    string
-	once    sync.Once
 }
 
 // The ways a broker cannot start.
@@ -61,26 +63,13 @@ func StartBroker(ctx context.Context, o BrokerOptions) (*Broker, error) {
 	if o.Segment == 0 {
 		o.Segment = 8 << 20
 	}
-	b := &Broker{dir: o.Dir}
-	opts := []kfake.Opt{
-		kfake.Ports(o.Port),
-		kfake.WithLogger(brokerLogger{o.Logger}),
-		kfake.ClusterID("hishamos-embedded"),
-		kfake.BrokerConfigs(map[string]string{
-			"offsets.retention.minutes": "2147483647", // resume points are never old
-			"log.segment.bytes":         strconv.FormatInt(o.Segment, 10),
-		}),
-	}
+	b := &Broker{opts: o, dir: o.Dir}
 	if o.Dir != "" {
 		if err := b.brokerLock(o.Dir); err != nil {
 			return nil, fmt.Errorf("start broker: %w", err)
 		}
-		opts = append(opts, kfake.DataDir(o.Dir))
 	}
-	if o.SyncWrites {
-		opts = append(opts, kfake.SyncWrites())
-	}
-	if err := b.brokerOpen(opts, o); err != nil {
+	if err := b.brokerOpen(o.Port); err != nil {
 		b.brokerUnlock()
 		return nil, fmt.Errorf("start broker: %w", err)
 	}
@@ -88,24 +77,43 @@ func StartBroker(ctx context.Context, o BrokerOptions) (*Broker, error) {
 	return b, nil
 }
 
+func (b *Broker) brokerOpts(port int) []kfake.Opt {
+	opts := []kfake.Opt{
+		kfake.Ports(port),
+		kfake.WithLogger(brokerLogger{b.opts.Logger}),
+		kfake.ClusterID("hishamos-embedded"),
+		kfake.BrokerConfigs(map[string]string{
+			"offsets.retention.minutes": "2147483647", // resume points are never old
+			"log.segment.bytes":         strconv.FormatInt(b.opts.Segment, 10),
+		}),
+	}
+	if b.dir != "" {
+		opts = append(opts, kfake.DataDir(b.dir))
+	}
+	if b.opts.SyncWrites {
+		opts = append(opts, kfake.SyncWrites())
+	}
+	return opts
+}
+
 // brokerOpen starts the cluster and tells what went wrong in the user's terms.
 // kfake parses its folder by trusting it: a panic there is damage too.
-func (b *Broker) brokerOpen(opts []kfake.Opt, o BrokerOptions) (err error) {
+func (b *Broker) brokerOpen(port int) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = ErrBrokerDamaged.With("the broker's folder %s cannot be read: %v", o.Dir, p)
+			err = ErrBrokerDamaged.With("the broker's folder %s cannot be read: %v", b.dir, p)
 		}
 	}()
-	b.cluster, err = kfake.NewCluster(opts...)
+	b.cluster, err = kfake.NewCluster(b.brokerOpts(port)...)
 	switch {
 	case err == nil:
 		return nil
 	case errors.Is(err, syscall.EADDRINUSE):
-		return ErrBrokerInUse.With("port %d is used by another process", o.Port)
+		return ErrBrokerInUse.With("port %d is used by another process", port)
 	case errors.Is(err, os.ErrPermission), errors.Is(err, syscall.ENOSPC):
 		return err
-	case o.Dir != "" && strings.Contains(err.Error(), "persisted state"):
-		return ErrBrokerDamaged.With("the broker's folder %s cannot be read: %v", o.Dir, err)
+	case b.dir != "" && strings.Contains(err.Error(), "persisted state"):
+		return ErrBrokerDamaged.With("the broker's folder %s cannot be read: %v", b.dir, err)
 	}
 	return err
 }
@@ -137,10 +145,16 @@ func (b *Broker) Addr() string { return b.addr }
 
 // Stop writes everything down and stops listening.
 func (b *Broker) Stop() {
-	b.once.Do(func() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.stopped {
+		return
+	}
+	b.stopped = true
+	if b.cluster != nil { // it may not have come back
 		b.cluster.Close()
-		b.brokerUnlock()
-	})
+	}
+	b.brokerUnlock()
 }
 
 // brokerLogger passes kfake's warnings on; the rest is noise.

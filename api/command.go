@@ -25,7 +25,7 @@ const keyPrefix = "key:"
 // because huma reads exported fields alone.
 type CommandHeaders struct {
 	Key    string `header:"Idempotency-Key" minLength:"1" maxLength:"255" pattern:"^[!-~]+$" doc:"Repeating a request under the same key repeats its answer, not its effect. Any text of visible characters that you never use twice"`
-	Prefer string `header:"Prefer" doc:"wait=5, hishamos-after=logged or projected: answer only when the log on Kafka, or the read models, have the command's events"`
+	Prefer string `header:"Prefer" doc:"wait=5, hishamos-after=logged or projected: answer only when the log on Kafka, or the read models, have the command's events; ended: when the run that is started has ended"`
 }
 
 // MatchHeaders are CommandHeaders that also pin the version that is changed.
@@ -125,12 +125,16 @@ const commandTimeout = 30 * time.Second
 type done struct {
 	v1.Receipt
 	replayed bool
+	ended    *v1.RunEnd // of a run, if that was waited for
 }
 
 func (s *server) done(c *call, r commands.Receipt) done {
 	c.header.Set(headerPosition, encodePosition(s.Epoch(), r.Last))
 	c.header.Set("ETag", etag(uint64(r.Version)))
-	return done{v1.Receipt{ID: r.Stream.Entity(), Version: v1.Ordinal(r.Version), Position: v1.Ordinal(r.Last)}, r.Replayed}
+	return done{
+		Receipt:  v1.Receipt{ID: r.Stream.Entity(), Version: v1.Ordinal(r.Version), Position: v1.Ordinal(r.Last)},
+		replayed: r.Replayed,
+	}
 }
 
 // refused answers a request that cannot become a command now, such as one for a

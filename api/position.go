@@ -72,9 +72,11 @@ func (s *server) reflect(ctx context.Context, token string, state bool) error {
 
 // preference is what a Prefer header (RFC 7240) asks for that we know.
 type preference struct {
-	after string // "", "logged" or "projected"
+	after string // "", "logged", "projected" or "ended"
 	wait  time.Duration
 }
+
+const afterEnded = "ended" // the run that the command starts
 
 const maxPreferredWait = 60 * time.Second
 
@@ -92,7 +94,7 @@ func parsePrefer(header string, otherwise time.Duration) preference {
 				p.wait = min(time.Duration(n)*time.Second, maxPreferredWait)
 			}
 		case "hishamos-after":
-			if value == "logged" || value == "projected" {
+			if value == "logged" || value == "projected" || value == afterEnded {
 				p.after = value
 			}
 		}
@@ -104,7 +106,7 @@ func parsePrefer(header string, otherwise time.Duration) preference {
 // command stands all the same.
 func (s *server) prefer(ctx context.Context, header string, at domain.Position) {
 	p := parsePrefer(header, s.Wait)
-	if p.after == "" {
+	if p.after == "" || p.after == afterEnded { // the latter is not for every command: see start
 		return
 	}
 	waiting, cancel := context.WithTimeout(ctx, p.wait)

@@ -8,6 +8,7 @@ import (
 	"github.com/hishamos/hishamos/commands"
 	"github.com/hishamos/hishamos/domain"
 	"github.com/hishamos/hishamos/events"
+	"github.com/hishamos/hishamos/internal/live"
 )
 
 type startRunInput struct {
@@ -22,7 +23,13 @@ type created struct {
 	Body     v1.Receipt
 }
 
-func (s *server) startRun(ctx context.Context, in *startRunInput) (*created, error) {
+// started is the answer to the start of a run.
+type started struct {
+	Location string `header:"Location" doc:"Where the new thing is"`
+	Body     v1.Started
+}
+
+func (s *server) startRun(ctx context.Context, in *startRunInput) (*started, error) {
 	definition, err := s.startable(ctx, in.Workflow, in.Body.Version)
 	var r done
 	if err == nil {
@@ -33,7 +40,7 @@ func (s *server) startRun(ctx context.Context, in *startRunInput) (*created, err
 	if err != nil {
 		return nil, err
 	}
-	return &created{Location: "/api/v1/runs/" + r.ID, Body: r.Receipt}, nil
+	return &started{Location: "/api/v1/runs/" + r.ID, Body: v1.Started{Receipt: r.Receipt, Ended: r.ended}}, nil
 }
 
 // start begins a run of a definition. A fresh id is made for every request; when
@@ -45,9 +52,72 @@ func (s *server) start(ctx context.Context, in CommandHeaders, d domain.Definiti
 		return s.refused(ctx, in, err)
 	}
 	run := domain.RunID("run_" + s.IDs.NewID()).Stream(callOf(ctx).principal.Tenant)
-	return s.do(ctx, in, commands.StartRun{
+	c := commands.StartRun{
 		Run: run, Definition: d, Inputs: b.Inputs, Agents: agents, Templates: templates, Priority: b.Priority,
-	}, nil)
+	}
+	p := parsePrefer(in.Prefer, s.Wait)
+	if p.after != afterEnded || !callOf(ctx).principal.May(domain.RunRead) {
+		return s.do(ctx, in, c, nil)
+	}
+	f, err := s.Hub.Watch(ctx, run)
+	if err != nil {
+		return done{}, err
+	}
+	defer func() { f.Close() }()
+	r, err := s.do(ctx, in, c, nil)
+	if err != nil {
+		return r, err
+	}
+	if first := domain.RunID(r.ID).Stream(run.Tenant()); first != run { // a repetition
+		f.Close()
+		f = s.Hub.FollowStream(first, 0)
+	}
+	r.ended = s.awaitEnd(ctx, f, p.wait)
+	return r, nil
+}
+
+// awaitEnd waits until a run has ended. If it does not in time, the answer says
+// nothing of an end and the run goes on.
+func (s *server) awaitEnd(ctx context.Context, f *live.Feed, patience time.Duration) *v1.RunEnd {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	defer s.untilDone(cancel)()
+	for {
+		records, err := f.Next(ctx)
+		if err != nil {
+			return nil
+		}
+		last := records[len(records)-1]
+		if !closes(last) {
+			continue
+		}
+		end := endOf(last)
+		if end != nil {
+			h := callOf(ctx).header
+			h.Set(headerPosition, encodePosition(s.Epoch(), last.Position))
+			h.Set("Preference-Applied", "hishamos-after="+afterEnded)
+		}
+		return end
+	}
+}
+
+// endOf is the end of a run that an event tells of; nil if this build does not
+// know the event.
+func endOf(r events.Record) *v1.RunEnd {
+	e, err := events.Decode(r.Type, r.Version, r.Data)
+	if err != nil {
+		return nil
+	}
+	switch e := e.(type) {
+	case events.RunCompleted:
+		return &v1.RunEnd{State: v1.RunCompleted, Outputs: e.Outputs, Time: r.Time}
+	case events.RunFailed:
+		fault := &v1.Fault{Code: e.Fault.Code, Message: e.Fault.Message}
+		return &v1.RunEnd{State: v1.RunFailed, Fault: fault, FaultStep: string(e.Path), Time: r.Time}
+	case events.RunCancelled:
+		return &v1.RunEnd{State: v1.RunCancelled, Reason: e.Reason, Time: r.Time}
+	}
+	return nil
 }
 
 // pins finds the library versions that a run of a definition will use.

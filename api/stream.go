@@ -51,17 +51,7 @@ func (s *server) serve(g *gin.Context, write func(context.Context, *sse) error) 
 	defer s.Metrics.Streaming()()
 	ctx, cancel := context.WithCancel(g.Request.Context())
 	defer cancel()
-	if s.Done != nil {
-		stop := make(chan struct{})
-		defer close(stop)
-		go func() {
-			select {
-			case <-s.Done:
-				cancel()
-			case <-stop:
-			}
-		}()
-	}
+	defer s.untilDone(cancel)()
 	out := &sse{w: g.Writer, control: http.NewResponseController(g.Writer), timeout: s.WriteTimeout}
 	h := g.Writer.Header()
 	h.Set("Content-Type", sseType)
@@ -78,6 +68,23 @@ func (s *server) serve(g *gin.Context, write func(context.Context, *sse) error) 
 			return
 		}
 	}
+}
+
+// untilDone calls a function when the server begins to shut down, until the
+// returned function is called.
+func (s *server) untilDone(f func()) (stop func()) {
+	if s.Done == nil {
+		return func() {}
+	}
+	stopped := make(chan struct{})
+	go func() {
+		select {
+		case <-s.Done:
+			f()
+		case <-stopped:
+		}
+	}()
+	return func() { close(stopped) }
 }
 
 // errClientGone says that the client went away or does not take what is sent.

@@ -31,6 +31,22 @@ type StartRun struct {
 	Version  int                        `json:"version,omitempty" minimum:"1" doc:"Version of the workflow; the newest if left out"`
 }
 
+// Started is the answer to a request to start a run.
+type Started struct {
+	Receipt
+	Ended *RunEnd `json:"ended,omitempty" doc:"How the run ended, if the answer waited for that: Prefer: hishamos-after=ended, wait=30"`
+}
+
+// RunEnd is how a run ended.
+type RunEnd struct {
+	State     string                     `json:"state" enum:"completed,failed,cancelled"`
+	Outputs   map[string]json.RawMessage `json:"outputs,omitempty"`
+	Fault     *Fault                     `json:"fault,omitempty" doc:"Why it failed"`
+	FaultStep string                     `json:"fault_step,omitempty" doc:"The step that failed it"`
+	Reason    string                     `json:"reason,omitempty" doc:"Why it was cancelled"`
+	Time      time.Time                  `json:"time" doc:"When it ended"`
+}
+
 // CancelRun is the body of a request to cancel a run.
 type CancelRun struct {
 	Reason string `json:"reason,omitempty" maxLength:"1000" doc:"Why, for the history"`

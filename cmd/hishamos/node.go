@@ -100,6 +100,7 @@ func openNode(ctx context.Context, cfg config.Config, logger *slog.Logger, show 
 // optimisation: what is missed here comes from the store or from Kafka.
 func (n *node) committed(records []events.Record) {
 	n.metrics.Committed(records)
+	n.hub.Committed(records)
 	if r := n.relay.Load(); r != nil {
 		r.Feed(records)
 	}

@@ -40,9 +40,10 @@ func set(q url.Values, name string, values ...string) {
 	}
 }
 
-// StartRun starts a run.
-func (c *Client) StartRun(ctx context.Context, workflow string, body v1.StartRun, o Command) (v1.Receipt, error) {
-	var out v1.Receipt
+// StartRun starts a run. With o.After "ended" the answer says how it ended, if it
+// did within o.Wait.
+func (c *Client) StartRun(ctx context.Context, workflow string, body v1.StartRun, o Command) (v1.Started, error) {
+	var out v1.Started
 	return out, c.command(ctx, http.MethodPost, escape("workflows", workflow, "runs"), body, o, &out)
 }
 

@@ -99,7 +99,7 @@ func (e *UnreachableError) Unwrap() error { return e.Err }
 // Command are the options of a request that changes something.
 type Command struct {
 	Key   string // Idempotency-Key; empty: a fresh one, so that retries are safe
-	After string // "logged" or "projected": answer only then
+	After string // "logged", "projected" or, of a run that is started, "ended": answer only then
 	Wait  time.Duration
 	Match string // If-Match
 }

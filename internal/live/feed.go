@@ -40,6 +40,18 @@ func (h *Hub) FollowStream(stream domain.StreamID, after domain.Sequence) *Feed 
 	return f
 }
 
+// Watch returns a feed of the events of a stream that is about to begin: of all
+// that are committed from now on, without a look at the past.
+func (h *Hub) Watch(ctx context.Context, stream domain.StreamID) (*Feed, error) {
+	f := h.Follow(Filter{Stream: stream}, 0)
+	tail, err := h.join(ctx, f)
+	if err != nil {
+		return nil, fmt.Errorf("join live feed: %w", err)
+	}
+	f.joined, f.behind, f.reached = true, false, tail
+	return f, nil
+}
+
 // Close ends the feed.
 func (f *Feed) Close() { f.hub.leave(f) }
 

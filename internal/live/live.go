@@ -139,6 +139,24 @@ func (h *Hub) join(ctx context.Context, f *Feed) (domain.Position, error) {
 	return h.tail, nil
 }
 
+// Committed hands out fresh commits of this process without reading them back. It
+// only spares the hub reads: what does not follow on what was offered before is
+// left to Run.
+func (h *Hub) Committed(records []events.Record) {
+	if len(records) == 0 {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(h.feeds) == 0 || records[0].Position != h.tail+1 {
+		return
+	}
+	h.tail = records[len(records)-1].Position
+	for f := range h.feeds {
+		f.offer(records, h.opts.Buffer)
+	}
+}
+
 func (h *Hub) leave(f *Feed) {
 	h.mu.Lock()
 	delete(h.feeds, f)

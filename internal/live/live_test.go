@@ -260,3 +260,43 @@ func TestWithoutFeedsTheLogIsNotRead(t *testing.T) {
 		t.Errorf("%d reads", s.reads)
 	}
 }
+
+func TestACommitOfThisProcessIsHandedOutWithoutReadingIt(t *testing.T) {
+	t.Parallel()
+	s := newStore()
+	h := live.New(s, live.Options{Poll: time.Hour}) // and nobody runs it
+	f, err := h.Watch(t.Context(), "t/run_1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	h.Committed([]events.Record{{Envelope: events.Envelope{Type: "run.started", Stream: "t/run_1", Sequence: 1, Position: 1}}})
+	got, err := f.Next(t.Context())
+	if err != nil || len(got) != 1 || s.reads > 0 {
+		t.Errorf("%d records after %d reads: %v", len(got), s.reads, err)
+	}
+}
+
+func TestCommitsThatDoNotFollowOnAreLeftToTheReader(t *testing.T) {
+	t.Parallel()
+	s := newStore()
+	h := live.New(s, live.Options{Poll: time.Hour})
+	f, err := h.Watch(t.Context(), "t/run_1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	s.append("t/run_1", "run.started") // another process's
+	s.append("t/run_1", "run.step_scheduled")
+	h.Committed([]events.Record{{Envelope: events.Envelope{Type: "run.step_scheduled", Stream: "t/run_1", Sequence: 2, Position: 2}}})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer cancel()
+	running.Go(func() { h.Run(ctx, s.wake) })
+	got, err := f.Next(t.Context())
+	if err != nil || len(got) != 2 {
+		t.Errorf("%d records: %v", len(got), err)
+	}
+}

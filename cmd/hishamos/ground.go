@@ -152,7 +152,7 @@ func (g *ground) openLog(ctx context.Context) (log.Log, error) {
 	for warned := false; ; warned = true {
 		l, err := kafka.Open(ctx, kafka.Options{Brokers: g.brokers, ReplicationFactor: g.cfg.KafkaReplication, Logger: g.logger})
 		if err == nil {
-			return l, nil
+			return log.Prefixed(l, string(g.cfg.KafkaPrefix)), nil
 		}
 		if domain.KindOf(err) != domain.Unavailable || ctx.Err() != nil {
 			return nil, err

@@ -13,6 +13,7 @@ import (
 	"github.com/IBM/sarama"
 	"github.com/ThreeDotsLabs/watermill"
 	wmkafka "github.com/ThreeDotsLabs/watermill-kafka/v3/pkg/kafka"
+	"github.com/ThreeDotsLabs/watermill/message"
 
 	"github.com/hishamos/hishamos/domain"
 	"github.com/hishamos/hishamos/handlers"
@@ -170,7 +171,7 @@ func (n *node) react(ctx context.Context, all ...reaction.Reaction) error {
 		Resumes:     resumes,
 		Requeues:    reaction.PostgresRequeues{Pool: n.pool},
 		Deployed:    n.deployedFrom,
-		DeadLetters: dead,
+		DeadLetters: prefixedPublisher{dead, string(n.cfg.KafkaPrefix)},
 	}, all...)
 	if err != nil {
 		return err
@@ -192,6 +193,16 @@ func (n *node) react(ctx context.Context, all ...reaction.Reaction) error {
 		})
 	})
 	return r.Run(ctx)
+}
+
+// prefixedPublisher publishes to the topics' names on the broker.
+type prefixedPublisher struct {
+	message.Publisher
+	prefix string
+}
+
+func (p prefixedPublisher) Publish(topic string, messages ...*message.Message) error {
+	return p.Publisher.Publish(p.prefix+topic, messages...)
 }
 
 // durableProducer is sarama set so that an acknowledged message is kept once.

@@ -146,6 +146,25 @@ func (s *Switch) UnmarshalText(text []byte) error {
 	return nil
 }
 
+// TopicPrefix is the beginning of the names of topics: at most 100 of the
+// characters that Kafka allows.
+type TopicPrefix string
+
+// UnmarshalText reads a prefix.
+func (p *TopicPrefix) UnmarshalText(text []byte) error {
+	const most = 100
+	if len(text) > most {
+		return fmt.Errorf("a prefix of %d characters is too long; use at most %d", len(text), most)
+	}
+	for _, c := range text {
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '.' && c != '-' && c != '_' {
+			return fmt.Errorf("%q holds a character that topics cannot have; use letters, digits, . - and _", text)
+		}
+	}
+	*p = TopicPrefix(text)
+	return nil
+}
+
 // Format is the form of the program's own log.
 type Format string
 

@@ -50,3 +50,13 @@ func TestASizeReadsBackWhatItPrints(t *testing.T) {
 		}
 	}
 }
+
+func TestAPrefixOfTopicsHasOnlyWhatTopicsMayHave(t *testing.T) {
+	t.Parallel()
+	for text, ok := range map[string]bool{"team-a.": true, "": true, "a b": false, "a/b": false, "é": false, strings.Repeat("x", 101): false} {
+		var p config.TopicPrefix
+		if err := p.UnmarshalText([]byte(text)); (err == nil) != ok {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}

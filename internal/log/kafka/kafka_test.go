@@ -42,6 +42,55 @@ func TestKafkaLogConformsOnTheEmbeddedBroker(t *testing.T) {
 	logtest.Exercise(t, opener(b.Addr()), everything)
 }
 
+func TestAPrefixedLogConformsToo(t *testing.T) {
+	t.Parallel()
+	b, err := embedded.StartBroker(t.Context(), embedded.BrokerOptions{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.Stop)
+	open := opener(b.Addr())
+	logtest.Exercise(t, func(t *testing.T) log.Log { return log.Prefixed(open(t), "team-a.") }, everything)
+}
+
+func TestLogsOfOneBrokerDoNotSeeEachOther(t *testing.T) {
+	t.Parallel()
+	b, err := embedded.StartBroker(t.Context(), embedded.BrokerOptions{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.Stop)
+	whole := opener(b.Addr())(t)
+	one, two := log.Prefixed(whole, "one."), log.Prefixed(whole, "two.")
+	for _, l := range []log.Log{one, two} {
+		if err := l.Create(t.Context(), []log.Topic{{Name: "t", Partitions: 1}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p := log.Partition{Topic: "t"}
+	if err := one.Publish(t.Context(), []log.Message{{Partition: p, Key: "k"}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok, err := two.Last(t.Context(), p); ok || err != nil {
+		t.Errorf("the other log has the record: %v", err)
+	}
+	if err := two.Delete(t.Context(), "t"); err != nil {
+		t.Fatal(err)
+	}
+	names, err := whole.Topics(t.Context(), "")
+	if err != nil || len(names) != 1 || names["one.t"] != 1 {
+		t.Errorf("topics %v: %v", names, err)
+	}
+	at := map[log.Partition]log.Resume{p: {Offset: 1}}
+	if err := one.(log.Offsets).CommitOffsets(t.Context(), "g", at); err != nil {
+		t.Fatal(err)
+	}
+	got, err := whole.(log.Offsets).CommittedOffsets(t.Context(), "one.g", log.Partition{Topic: "one.t"})
+	if err != nil || len(got) != 1 {
+		t.Errorf("group one.g is at %v: %v", got, err)
+	}
+}
+
 func TestKafkaLogConformsOnApacheKafka(t *testing.T) {
 	t.Parallel()
 	broker := os.Getenv("HISHAMOS_TEST_KAFKA")

@@ -23,6 +23,7 @@
 //	internal/agentloop            → commands, domain, internal/llm, internal/schema, library | it performs one step and knows no run's state
 //	internal/anchor               → internal/checkpoint, internal/log | it keeps checkpoints and judges none
 //	internal/auth                 → domain
+//	internal/bench                → api/v1, domain, internal/client, internal/eventstore, internal/eventstore/postgres, internal/pg | it measures from outside, and starts nothing
 //	internal/checker              → nothing | it judges from outside, and shares no code with what it judges
 //	internal/checkpoint           → domain, events | it sees leaves and hashes, never what an event means
 //	internal/client               → api/v1 | it speaks HTTP
@@ -61,7 +62,7 @@
 // for tests; tests and test kits may use any.
 //
 //	cel.dev/cel-go                                in domain/expr
-//	github.com/IBM/sarama                         in internal/checker, internal/log/kafka
+//	github.com/IBM/sarama                         in internal/bench, internal/checker, internal/log/kafka
 //	github.com/ThreeDotsLabs/watermill            in internal/reaction
 //	github.com/ThreeDotsLabs/watermill-kafka/v3   in cmd/hishamos
 //	github.com/anishathalye/porcupine             in tests
@@ -73,8 +74,8 @@
 //	github.com/goccy/go-yaml                      in cmd/hish, internal/generate, library
 //	github.com/google/go-cmp                      in tests
 //	github.com/google/jsonschema-go               in internal/generate
-//	github.com/google/uuid                        in api, internal/client, internal/eventstore/postgres
-//	github.com/jackc/pgx/v5                       in internal/checker, internal/checkpoint, internal/embedded, internal/eventstore/postgres, internal/lock, internal/pg, internal/projection/postgres, internal/reaction, internal/worker, projections
+//	github.com/google/uuid                        in api, internal/bench, internal/client, internal/eventstore/postgres
+//	github.com/jackc/pgx/v5                       in internal/bench, internal/checker, internal/checkpoint, internal/embedded, internal/eventstore/postgres, internal/lock, internal/pg, internal/projection/postgres, internal/reaction, internal/worker, projections
 //	github.com/jedib0t/go-pretty/v6               in cmd/hish, internal/watch
 //	github.com/kljensen/snowball                  in library
 //	github.com/pressly/goose/v3                   in internal/pg

@@ -51,6 +51,7 @@ type node struct {
 
 	relay     atomic.Pointer[relay.Relay]
 	reactions atomic.Pointer[reaction.Runner]
+	bench     benchOptions
 	listener  net.Listener // of the API, from begin on
 	board     *lease.Board
 	timers    *timer.Wheel

@@ -1,12 +1,9 @@
 package main
 
 import (
-	"context"
 	"crypto/rand"
 	"encoding/json"
 
-	"github.com/hishamos/hishamos/commands"
-	"github.com/hishamos/hishamos/domain"
 	"github.com/hishamos/hishamos/internal/agentloop"
 	"github.com/hishamos/hishamos/internal/llm"
 	"github.com/hishamos/hishamos/internal/llm/openai"
@@ -30,7 +27,7 @@ func (n *node) perform() (worker.Perform, error) {
 		model = n.cfg.Model
 	}
 	loop := &agentloop.Loop{Library: n.library, Provider: provider, Model: model, Prices: prices, Random: rand.Reader, Clock: clock{}, Logger: n.logger}
-	return func(ctx context.Context, w domain.Work) commands.Run { return loop.Do(ctx, w) }, nil
+	return n.bench.perform(loop.Do)
 }
 
 // text is a JSON string.

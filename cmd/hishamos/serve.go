@@ -31,6 +31,7 @@ var allRoles = []string{roleAPI, roleRelay, roleHandlers, roleWorkers, roleProje
 
 func newServe() *cobra.Command {
 	var roles []string
+	var bench benchOptions
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run chosen roles of the system until stopped",
@@ -53,13 +54,17 @@ func newServe() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			n.bench = bench
 			if err := n.begin(cmd.Context(), roles, cmd.ErrOrStderr()); err != nil {
 				return errors.Join(err, n.close(context.WithoutCancel(cmd.Context())))
 			}
-			return n.serve(cmd.Context(), roles, func(address string) { logger.Info("serving", "roles", strings.Join(roles, ","), "address", address) })
+			return bench.profiled(func() error {
+				return n.serve(cmd.Context(), roles, func(address string) { logger.Info("serving", "roles", strings.Join(roles, ","), "address", address) })
+			})
 		},
 	}
 	cmd.Flags().StringSliceVar(&roles, "roles", allRoles, "roles of this process")
+	bench.flags(cmd)
 	return cmd
 }
 

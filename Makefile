@@ -27,8 +27,9 @@ test: ## vet, then run every test, and whole nodes again without the express lan
 	go test -tags planted ./cmd/hishamos -run TestPlanted -count=1
 	@exec bin/testenv -timeout=20m $(TESTFLAGS) ./... -- HISHAMOS_EXPRESS=off -timeout=20m $(TESTFLAGS) ./cmd/hishamos -kills=8 -seeds=600
 
-bench: ## measure the hot paths; docs/reference/performance.md says what the figures mean
-	go test -run '^$$' -bench . -benchtime 2s ./internal/checkpoint ./internal/eventstore/postgres ./internal/relay ./projections ./domain/run
+bench: build ## measure the hot paths; docs/reference/performance.md says what the figures mean
+	go test -run '^$$' -bench . -benchtime 2s ./internal/checkpoint ./internal/relay ./projections ./domain/run
+	bin/hishamos bench append
 
 chaos: ## kill processes KILLS times under load and compare every promise
 	@mkdir -p bin

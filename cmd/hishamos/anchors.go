@@ -14,7 +14,6 @@ import (
 	"github.com/hishamos/hishamos/internal/config"
 	"github.com/hishamos/hishamos/internal/lock"
 	"github.com/hishamos/hishamos/internal/log"
-	"github.com/hishamos/hishamos/internal/log/kafka"
 	"github.com/hishamos/hishamos/internal/telemetry"
 )
 
@@ -51,7 +50,7 @@ func (n *node) anchorLog(ctx context.Context) (log.Log, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, anchorPatience)
 	defer cancel()
-	l, err := kafka.Open(ctx, kafka.Options{Brokers: n.brokers, ReplicationFactor: n.cfg.KafkaReplication, Logger: n.logger})
+	l, err := n.dialLog(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -204,6 +204,9 @@ func (r *benchRun) measure(cmd *cobra.Command, c benchCase) (err error) {
 		return err
 	}
 	defer func() {
+		if err != nil && ctx.Err() == nil {
+			r.lastWords()
+		}
 		closing := r.close(context.WithoutCancel(ctx))
 		switch {
 		case ctx.Err() != nil:

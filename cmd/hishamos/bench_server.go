@@ -34,7 +34,7 @@ func (w *world) command(ctx context.Context, args ...string) (*exec.Cmd, error) 
 	cmd := exec.CommandContext(ctx, self, args...)
 	cmd.Env = w.environ()
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Stderr = w.out
+	cmd.Stderr = w.said
 	return cmd, nil
 }
 

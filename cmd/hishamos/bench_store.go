@@ -51,7 +51,11 @@ func (r *benchRun) append(ctx context.Context) error {
 			"ratio":                   of(func(a bench.AppendRate) float64 { return a.Appends / a.Inserts }),
 			"appends_per_transaction": of(func(a bench.AppendRate) float64 { return a.Batch }),
 		}
-		if err := r.emit(figure{Case: fmt.Sprintf("callers=%d", callers), Values: values}); err != nil {
+		f := figure{Case: fmt.Sprintf("callers=%d", callers), Values: values}
+		if n := rates[0].Connections; n < callers {
+			f.Notes = []string{fmt.Sprintf("the plain inserts shared %d connections: the server allows no more", n)}
+		}
+		if err := r.emit(f); err != nil {
 			return err
 		}
 	}

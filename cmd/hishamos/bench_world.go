@@ -34,6 +34,7 @@ type world struct {
 	cfg     config.Config
 	logger  *slog.Logger
 	out     io.Writer // for progress
+	said    *os.File  // what the servers say
 	name    string
 	dir     string
 	server  string // of Postgres
@@ -67,6 +68,10 @@ func openWorld(ctx context.Context, cfg config.Config, logger *slog.Logger, out 
 		return nil, err
 	}
 	w.onClose(func(context.Context) error { return errors.Join(folder.Close(), os.RemoveAll(w.dir)) })
+	if w.said, err = os.Create(filepath.Join(w.dir, "servers.log")); err != nil {
+		return nil, fmt.Errorf("keep what the servers say: %w", err)
+	}
+	w.onClose(func(context.Context) error { return w.said.Close() })
 	if err := w.openPostgres(ctx, data); err != nil {
 		return nil, err
 	}
@@ -228,6 +233,16 @@ func (w *world) say(format string, args ...any) {
 	fmt.Fprintf(w.out, format+"\n", args...) //nolint:errcheck // nobody may be listening
 }
 
+// lastWords shows the end of what the servers said, after a failure.
+func (w *world) lastWords() {
+	const most = 4 << 10
+	text, err := os.ReadFile(w.said.Name())
+	if err != nil || len(text) == 0 {
+		return
+	}
+	w.say("the servers said last:\n%s", text[max(0, len(text)-most):])
+}
+
 func (w *world) onClose(f func(context.Context) error) { w.stops = append(w.stops, f) }
 
 // closePatience bounds how long the servers and stores may take to end.
@@ -250,5 +265,5 @@ func (w *world) close(ctx context.Context) error {
 // errNoAnswer says that a server of the benchmark has not come up.
 var errNoAnswer = &domain.Error{
 	Kind: domain.Unavailable, Code: "bench.no_answer", Message: "a server of the benchmark does not answer",
-	Fix: "read what it said above, or try `hishamos serve` with the same settings",
+	Fix: "see what it said last, or try `hishamos serve` with the same settings",
 }

@@ -150,9 +150,9 @@ func (g *ground) openBroker(ctx context.Context) error {
 // accepted meanwhile.
 func (g *ground) openLog(ctx context.Context) (log.Log, error) {
 	for warned := false; ; warned = true {
-		l, err := kafka.Open(ctx, kafka.Options{Brokers: g.brokers, ReplicationFactor: g.cfg.KafkaReplication, Logger: g.logger})
+		l, err := g.dialLog(ctx)
 		if err == nil {
-			return log.Prefixed(l, string(g.cfg.KafkaPrefix)), nil
+			return l, nil
 		}
 		if domain.KindOf(err) != domain.Unavailable || ctx.Err() != nil {
 			return nil, err
@@ -164,6 +164,15 @@ func (g *ground) openLog(ctx context.Context) (log.Log, error) {
 			return nil, context.Cause(ctx)
 		}
 	}
+}
+
+// dialLog connects to Kafka once, or says why not.
+func (g *ground) dialLog(ctx context.Context) (log.Log, error) {
+	l, err := kafka.Open(ctx, kafka.Options{Brokers: g.brokers, ReplicationFactor: g.cfg.KafkaReplication, Logger: g.logger})
+	if err != nil {
+		return nil, err
+	}
+	return log.Prefixed(l, string(g.cfg.KafkaPrefix)), nil
 }
 
 func (g *ground) onClose(f func(context.Context) error) { g.stops = append(g.stops, f) }

@@ -24,12 +24,18 @@ const (
 	plainSQL   = `insert into plain (position, log_id, generation, stream, sequence, tenant, type, version, time, recorded, correlation, causation,
 		command, index, count, claims, actor, decidedby, forkedfrom, traceparent, keyids, data, prevhash, hash)
 		values ($1, $2, 1, $3, 1, $4, $5, 1, $6, $6, $11, $12, $7, 0, 1, '', $8, '', '', $13, '', $9, $10, $10)`
-	lastPlain = `select coalesce(max(position), 0) from plain`
+	// Some are left for the store and for others.
+	freeConnections = `select current_setting('max_connections')::int - count(*)::int - 16 from pg_stat_activity where backend_type = 'client backend'`
+	lastPlain       = `select coalesce(max(position), 0) from plain`
 )
 
 // AppendRate is how many appends, and how many plain inserts, a second were
 // answered in one round.
-type AppendRate struct{ Appends, Inserts, Batch float64 }
+type AppendRate struct {
+	Appends, Inserts float64
+	Batch            float64 // appends in a transaction
+	Connections      int     // that the plain inserts shared
+}
 
 // appendRound is how long each side has the machine at a time.
 const appendRound = 500 * time.Millisecond
@@ -38,17 +44,22 @@ const appendRound = 500 * time.Millisecond
 // because the speed of a disk moves by more than the difference. The database
 // must be migrated.
 func Append(ctx context.Context, url string, callers, rounds int, logger *slog.Logger) (rates []AppendRate, err error) {
-	durable := map[string]string{"synchronous_commit": "on"}
-	plainPool, err := pg.Open(ctx, url, pg.Options{MaxConns: int32(callers), Settings: durable})
-	if err != nil {
-		return nil, err
-	}
-	defer plainPool.Close()
 	pool, err := pg.Open(ctx, url, pg.Options{})
 	if err != nil {
 		return nil, err
 	}
 	defer pool.Close()
+	var free int
+	if err := pool.QueryRow(ctx, freeConnections).Scan(&free); err != nil {
+		return nil, fmt.Errorf("count connections: %w", err)
+	}
+	durable := map[string]string{"synchronous_commit": "on"}
+	connections := min(callers, max(free, 1))
+	plainPool, err := pg.Open(ctx, url, pg.Options{MaxConns: int32(connections), Settings: durable})
+	if err != nil {
+		return nil, err
+	}
+	defer plainPool.Close()
 	if _, err := plainPool.Exec(ctx, plainTable); err != nil {
 		return nil, fmt.Errorf("make the plain table: %w", err)
 	}
@@ -78,7 +89,7 @@ func Append(ctx context.Context, url string, callers, rounds int, logger *slog.L
 		return err
 	}
 	for i := range rounds + 1 { // the first warms both up
-		var r AppendRate
+		r := AppendRate{Connections: connections}
 		before := store.Stats()
 		if r.Inserts, err = appendsIn(ctx, callers, insert); err != nil {
 			return nil, err
@@ -99,22 +110,27 @@ func Append(ctx context.Context, url string, callers, rounds int, logger *slog.L
 // waiting for its answer, and returns how many a second were answered.
 func appendsIn(ctx context.Context, callers int, do func(context.Context, eventstore.Append) error) (float64, error) {
 	data := fmt.Appendf(nil, `{"text":"%0286d"}`, 0)
-	errs := make([]error, callers)
+	var failed error // the first
+	var once sync.Once
+	var stop atomic.Bool
 	var done atomic.Int64
 	var group sync.WaitGroup
 	began := time.Now()
-	for c := range callers {
+	for range callers {
 		group.Go(func() {
-			for time.Since(began) < appendRound && errs[c] == nil {
-				if errs[c] = do(ctx, envelope(data, began)); errs[c] == nil {
-					done.Add(1)
+			for time.Since(began) < appendRound && !stop.Load() {
+				if err := do(ctx, envelope(data, began)); err != nil {
+					once.Do(func() { failed = err })
+					stop.Store(true)
+					return
 				}
+				done.Add(1)
 			}
 		})
 	}
 	group.Wait()
-	if err := errors.Join(errs...); err != nil {
-		return 0, fmt.Errorf("append: %w", err)
+	if failed != nil {
+		return 0, fmt.Errorf("append: %w", failed)
 	}
 	return float64(done.Load()) / time.Since(began).Seconds(), nil
 }

@@ -43,7 +43,7 @@ func FanOut() domain.Definition {
 // Dial returns a client that keeps as many connections as there are callers.
 func Dial(address, token string) (*client.Client, error) {
 	return client.New(address, token, client.Options{
-		HTTP: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 1024}}, UserAgent: "hishamos-bench",
+		HTTP: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 1024}}, UserAgent: "hishamos-bench", Apart: true,
 	})
 }
 

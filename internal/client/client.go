@@ -35,6 +35,9 @@ type Options struct {
 	UserAgent string        // nil: hishamos-client
 	Tries     int           // how often a request is sent at most; 0: 4
 	Pause     time.Duration // before the second try, doubling; 0: 200 ms
+	// Apart says that calls are of callers who do not read what the others wrote:
+	// no call waits for what an earlier one did.
+	Apart bool
 }
 
 // Client calls one server. It is safe for concurrent use.
@@ -175,7 +178,7 @@ func (c *Client) call(ctx context.Context, r request, out any) error {
 	if err != nil {
 		return err
 	}
-	if p := response.Header.Get("Hishamos-Position"); p != "" {
+	if p := response.Header.Get("Hishamos-Position"); p != "" && !c.opts.Apart {
 		c.position.Store(p)
 	}
 	return decode(response, out)

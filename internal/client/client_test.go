@@ -167,3 +167,22 @@ func TestAnAddressIsAnAddress(t *testing.T) {
 		}
 	}
 }
+
+func TestCallsOfCallersApartDoNotWaitForEachOther(t *testing.T) {
+	t.Parallel()
+	s := &served{answers: []func(http.ResponseWriter){text(201, "application/json", `{"id":"run_1","version":"2","position":"7"}`)}}
+	server := httptest.NewServer(s)
+	t.Cleanup(server.Close)
+	c, err := client.New(server.URL, "hos_x", client.Options{HTTP: server.Client(), Apart: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if _, err := c.StartRun(t.Context(), "w", v1.StartRun{}, client.Command{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if p := s.came[1].Header.Get("Hishamos-Position"); p != "" {
+		t.Errorf("the second call waits for position %q", p)
+	}
+}

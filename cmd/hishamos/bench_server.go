@@ -83,11 +83,11 @@ func (s *benchServer) pid() int { return s.cmd.Process.Pid }
 // readyPatience is how long a server may take to come up.
 const readyPatience = time.Minute
 
-func (s *benchServer) ready(ctx context.Context) error {
+func (s *benchServer) ready(parent context.Context) error {
 	if s.address == "" {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, readyPatience)
+	ctx, cancel := context.WithTimeout(parent, readyPatience)
 	defer cancel()
 	for wait(ctx, 20*time.Millisecond) {
 		select {
@@ -95,15 +95,29 @@ func (s *benchServer) ready(ctx context.Context) error {
 			return errors.Join(errNoAnswer, s.err)
 		default:
 		}
-		r, err := http.Get(s.address + "/ready")
-		if err != nil {
-			continue // not yet
-		}
-		if err := r.Body.Close(); err == nil && r.StatusCode == http.StatusOK {
+		if s.answers(ctx) {
 			return nil
 		}
 	}
+	if parent.Err() != nil {
+		return context.Cause(parent)
+	}
 	return errNoAnswer
+}
+
+// answers asks once whether a server is ready.
+func (s *benchServer) answers(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	q, err := http.NewRequestWithContext(ctx, http.MethodGet, s.address+"/ready", nil)
+	if err != nil {
+		return false
+	}
+	r, err := http.DefaultClient.Do(q)
+	if err != nil {
+		return false // not yet
+	}
+	return r.Body.Close() == nil && r.StatusCode == http.StatusOK
 }
 
 // kill ends a server as a power cut would.

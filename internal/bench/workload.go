@@ -43,7 +43,8 @@ func FanOut() domain.Definition {
 // Dial returns a client that keeps as many connections as there are callers.
 func Dial(address, token string) (*client.Client, error) {
 	return client.New(address, token, client.Options{
-		HTTP: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 1024}}, UserAgent: "hishamos-bench", Apart: true,
+		HTTP:      &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 1024}, Timeout: 2 * patience},
+		UserAgent: "hishamos-bench", Apart: true,
 	})
 }
 

@@ -86,6 +86,26 @@ func TestTheChecksOfTheCodeFindWhatTheyLookFor(t *testing.T) {
 			t.Errorf("%s: found %v, want %d", code, got, want)
 		}
 	}
+	for code, want := range map[string]int{
+		"const q = `update  runs\nset state = ''`":                               1,
+		"const q = `insert into runs_history select 1`":                          1,
+		"const q = `select 1 from runs for update`":                              0,
+		"const q = `update runs_elsewhere set a = 1; delete from reaction_runs`": 0,
+	} {
+		if got := parseText(t, code).writesAny([]string{"runs", "runs_history"}); len(got) != want {
+			t.Errorf("%s: found %v, want %d", code, got, want)
+		}
+	}
+	for code, want := range map[string]int{
+		`import "x/internal/pg"; type t struct { w pg.Writer; o pg.Owner }`: 2,
+		`import "github.com/jackc/pgx/v5/pgxpool"`:                          1,
+		`func f(r reader) { r.Everyone().Query() }`:                         1,
+		`func f(r reader) { r.Of(t).Query() }`:                              0,
+	} {
+		if got := parseText(t, code).wrongPools(readDoc(t)); len(got) != want {
+			t.Errorf("%s: found %v, want %d", code, got, want)
+		}
+	}
 	test := parseText(t, `func TestX(t *testing.T) { storetest.Exercise(t, New) }; func (S) Submit() {}`)
 	if !calls([]parsed{test}, "storetest", "Exercise") || calls([]parsed{test}, "logtest", "Exercise") {
 		t.Error("the call of a suite is not recognised")

@@ -9,8 +9,9 @@ import (
 	"testing"
 )
 
-// rules are the two tables of doc.go.
+// rules are the tables of doc.go.
 type rules struct {
+	pools     []poolRule
 	packages  []packageRule
 	libraries []libraryRule
 }
@@ -19,6 +20,11 @@ type packageRule struct {
 	of      string // a package, or x/... for those below x
 	allowed []string
 	reason  string
+}
+
+type poolRule struct {
+	pool    string // pg.Writer
+	holders []string
 }
 
 type libraryRule struct {
@@ -42,14 +48,17 @@ func readDoc(t *testing.T) rules {
 		if of, rest, ok := strings.Cut(line, "→"); ok {
 			allowed, reason, _ := strings.Cut(rest, "|")
 			r.packages = append(r.packages, packageRule{strings.TrimSpace(of), names(allowed), strings.TrimSpace(reason)})
+		} else if pool, rest, ok := strings.Cut(line, " by "); ok {
+			holders, _, _ := strings.Cut(rest, "|")
+			r.pools = append(r.pools, poolRule{strings.TrimSpace(pool), names(holders)})
 		} else if library, users, ok := strings.Cut(line, " in "); ok {
 			r.libraries = append(r.libraries, libraryRule{strings.TrimSpace(library), names(users)})
 		} else {
-			t.Fatalf("doc.go: %q is a row of neither table", line)
+			t.Fatalf("doc.go: %q is a row of no table", line)
 		}
 	}
-	if len(r.packages) < 20 || len(r.libraries) < 10 {
-		t.Fatalf("doc.go has %d packages and %d libraries: the tables were not found", len(r.packages), len(r.libraries))
+	if len(r.packages) < 20 || len(r.libraries) < 10 || len(r.pools) < 4 {
+		t.Fatalf("doc.go has %d packages, %d libraries and %d pools: the tables were not found", len(r.packages), len(r.libraries), len(r.pools))
 	}
 	return r
 }

@@ -1,5 +1,5 @@
 // Package hishamos holds no code. It states which package may import which, and
-// which library may be used where; arch_test.go reads the two tables below and
+// which library may be used where; arch_test.go reads the tables below and
 // fails with who imports whom and why not.
 //
 // # Packages
@@ -25,7 +25,7 @@
 //	internal/auth                 → domain
 //	internal/bench                → api/v1, domain, internal/client, internal/eventstore, internal/eventstore/postgres, internal/pg | it measures from outside, and starts nothing
 //	internal/checker              → nothing | it judges from outside, and shares no code with what it judges
-//	internal/checkpoint           → domain, events | it sees leaves and hashes, never what an event means
+//	internal/checkpoint           → domain, events, internal/pg | it sees leaves and hashes, never what an event means
 //	internal/client               → api/v1 | it speaks HTTP
 //	internal/config               → domain
 //	internal/dispatch             → commands, domain, events, internal/eventstore, internal/failpoint | deciders come to it as values
@@ -42,9 +42,9 @@
 //	internal/lock                 → nothing
 //	internal/log/...              → domain, events
 //	internal/output/...           → api/v1, domain | it turns answers into text, on either side of the API
-//	internal/pg                   → migrations
-//	internal/projection/...       → domain, events, internal/eventstore, internal/failpoint, internal/log
-//	internal/reaction             → commands, domain, events, internal/eventstore, internal/failpoint, internal/log
+//	internal/pg                   → domain, migrations
+//	internal/projection/...       → domain, events, internal/eventstore, internal/failpoint, internal/log, internal/pg
+//	internal/reaction             → commands, domain, events, internal/eventstore, internal/failpoint, internal/log, internal/pg
 //	internal/relay                → domain, events, internal/eventstore, internal/failpoint, internal/log
 //	internal/schema               → domain
 //	internal/sim                  → nothing | it is a scheduler and faults; deciders and projectors come to it as values
@@ -52,9 +52,21 @@
 //	internal/testenv              → internal/embedded | a tool for developers, in no program
 //	internal/timer                → domain
 //	internal/watch                → api/v1, internal/client, internal/output/plain | it shows what the API answers
-//	internal/worker               → commands, domain, internal/failpoint, internal/lease
+//	internal/worker               → commands, domain, internal/failpoint, internal/lease, internal/pg
 //	cmd/hish                      → api/v1, domain, internal/auth, internal/client, internal/config, internal/output/markdown, internal/output/plain, internal/watch | the client speaks HTTP and links no part of the server
 //	cmd/hishamos                  → everything | it is the composition root, the only place that names adapters
+//
+// # Pools
+//
+// A row says which packages may hold a pool of internal/pg; a test reads it too.
+// Nobody else names pgxpool. All that answers a request holds a Reader, whose
+// queries see the rows of one tenant; Everyone is asked for by name, in the files
+// that the test lists.
+//
+//	pg.Owner    by cmd/hishamos | to migrate, and closed before anything else is opened
+//	pg.Reader   by cmd/hishamos, internal/eventstore/postgres | what requests ask
+//	pg.Scope    by internal/eventstore/postgres | a Reader as one tenant
+//	pg.Writer   by cmd/hishamos, internal/checkpoint, internal/eventstore/postgres, internal/projection/postgres, internal/reaction, internal/worker | appender, relay, runners, verify
 //
 // # Libraries
 //

@@ -123,9 +123,18 @@ func TestTheLogShowsATenantItsOwnEvents(t *testing.T) {
 	if mine.Next != head.Position || mine.More {
 		t.Errorf("read to %d of %d", mine.Next, head.Position)
 	}
-	all := decode[v1.EventList](t, f.as(operator, "GET", "/api/v1/log?limit=1000", ""))
+	all := decode[v1.EventList](t, f.as(operator, "GET", "/api/v1/log?tenants=all&limit=1000", ""))
 	if v1.Ordinal(len(all.Items)) != head.Position {
 		t.Errorf("the operator reads %d of %d events", len(all.Items), head.Position)
+	}
+	own := decode[v1.EventList](t, f.as(operator, "GET", "/api/v1/log?limit=1000", ""))
+	for _, e := range own.Items {
+		if !strings.HasPrefix(e.Stream, "system/") {
+			t.Errorf("the operator did not ask for the event of %s", e.Stream)
+		}
+	}
+	for _, path := range []string{"/api/v1/log", "/api/v1/log/stream"} { // may do everything, but of another tenant
+		f.want(f.call("GET", path+"?tenants=all", ""), http.StatusForbidden, "permission.missing")
 	}
 	// Paging with a filter finds the same, one by one.
 	var runs []v1.Ordinal

@@ -59,7 +59,7 @@ func (s *server) start(ctx context.Context, in CommandHeaders, d domain.Definiti
 	if p.after != afterEnded || !callOf(ctx).principal.May(domain.RunRead) {
 		return s.do(ctx, in, c, nil)
 	}
-	f, err := s.Hub.Watch(ctx, run)
+	f, err := s.Hub.Watch(ctx, run.Tenant(), run)
 	if err != nil {
 		return done{}, err
 	}
@@ -70,7 +70,7 @@ func (s *server) start(ctx context.Context, in CommandHeaders, d domain.Definiti
 	}
 	if first := domain.RunID(r.ID).Stream(run.Tenant()); first != run { // a repetition
 		f.Close()
-		f = s.Hub.FollowStream(first, 0)
+		f = s.Hub.FollowStream(run.Tenant(), first, 0)
 	}
 	r.ended = s.awaitEnd(ctx, f, p.wait)
 	return r, nil
@@ -198,12 +198,12 @@ func (s *server) listRunEvents(ctx context.Context, in *runEventsInput) (*body[v
 		return nil, err
 	}
 	after := resumeAt(0, in.After)
-	records, err := s.Hub.ReadStream(ctx, stream, domain.Sequence(after), in.Limit)
+	records, err := s.Hub.ReadStream(ctx, callOf(ctx).principal.Tenant, stream, domain.Sequence(after), in.Limit)
 	if err != nil {
 		return nil, err
 	}
 	if len(records) == 0 { // behind the end, or no such run
-		if first, err := s.Hub.ReadStream(ctx, stream, 0, 1); err != nil || len(first) == 0 {
+		if first, err := s.Hub.ReadStream(ctx, callOf(ctx).principal.Tenant, stream, 0, 1); err != nil || len(first) == 0 {
 			return nil, orNotFound(err)
 		}
 	}

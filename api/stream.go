@@ -160,7 +160,8 @@ func (s *server) streamRun(ctx context.Context, in *streamRunInput) (func(contex
 		return nil, err
 	}
 	after := resumeAt(resumeAt(0, in.After), in.LastID)
-	seen, err := s.Hub.ReadStream(ctx, stream, domain.Sequence(max(after, 1)-1), 1)
+	tenant := callOf(ctx).principal.Tenant
+	seen, err := s.Hub.ReadStream(ctx, tenant, stream, domain.Sequence(max(after, 1)-1), 1)
 	switch {
 	case err != nil:
 		return nil, err
@@ -171,9 +172,8 @@ func (s *server) streamRun(ctx context.Context, in *streamRunInput) (func(contex
 	case after > 0 && closes(seen[0]):
 		return nil, errStreamEnd // 204 tells browsers not to come back
 	}
-	tenant := callOf(ctx).principal.Tenant
 	return func(ctx context.Context, out *sse) error {
-		f := s.Hub.FollowStream(stream, domain.Sequence(after))
+		f := s.Hub.FollowStream(tenant, stream, domain.Sequence(after))
 		defer f.Close()
 		return s.follow(ctx, f, func(records []events.Record) error {
 			last := records[len(records)-1]
@@ -216,6 +216,7 @@ func closes(r events.Record) bool {
 }
 
 type streamLogInput struct {
+	LogScope
 	After  string   `query:"after" pattern:"^[0-9]{1,19}$" doc:"Position to begin after; the end of the log if left out"`
 	Type   []string `query:"type" nullable:"false" maxItems:"20" doc:"Wire names such as run.started, or contexts such as run"`
 	LastID string   `header:"Last-Event-ID" pattern:"^[0-9]{1,19}$" doc:"Where an earlier stream broke off"`
@@ -225,6 +226,10 @@ type streamLogInput struct {
 // Heartbeats carry the position reached, so that a client that filters does not
 // begin again far behind.
 func (s *server) streamLog(ctx context.Context, in *streamLogInput) (func(context.Context, *sse) error, error) {
+	filter, err := in.visible(callOf(ctx), in.Type)
+	if err != nil {
+		return nil, err
+	}
 	head, err := s.Hub.Head(ctx)
 	if err != nil {
 		return nil, err
@@ -233,7 +238,6 @@ func (s *server) streamLog(ctx context.Context, in *streamLogInput) (func(contex
 	if domain.Position(after) > head.Position {
 		return nil, domain.InvalidField("Last-Event-ID", "is behind the end of the log", "begin without it")
 	}
-	filter := visible(callOf(ctx), in.Type)
 	return func(ctx context.Context, out *sse) error {
 		f := s.Hub.Follow(filter, domain.Position(after))
 		defer f.Close()

@@ -23,8 +23,10 @@ const (
 
 	AnalyticsRead Permission = "analytics:read"
 
-	LogRead   Permission = "log:read"
-	LogManage Permission = "log:manage"
+	LogRead Permission = "log:read"
+	// LogReadAll is held by operators: read the events of every tenant.
+	LogReadAll Permission = "log:read_all"
+	LogManage  Permission = "log:manage"
 
 	TokenManage Permission = "token:manage"
 )
@@ -32,5 +34,5 @@ const (
 // Permissions lists every permission in the order of the reference page.
 var Permissions = []Permission{
 	RunStart, RunRead, RunCancel, RunWork, WorkflowRead, WorkflowWrite, AgentRead,
-	TaskCreate, TaskRead, AnalyticsRead, LogRead, LogManage, TokenManage,
+	TaskCreate, TaskRead, AnalyticsRead, LogRead, LogReadAll, LogManage, TokenManage,
 }

@@ -17,7 +17,7 @@ func TestEveryProjectionComesOutTheSameHoweverEventsReachIt(t *testing.T) {
 	for _, d := range projections.All() {
 		t.Run(d.Name, func(t *testing.T) {
 			t.Parallel()
-			projectiontest.Laws(t, d, h.store, h.records, func(t *testing.T) projection.Store { return postgres.New(pgtest.New(t)) })
+			projectiontest.Laws(t, d, h.store, h.records, func(t *testing.T) projection.Store { return postgres.New(pgtest.AsWriter(t, pgtest.New(t))) })
 		})
 	}
 }

@@ -34,7 +34,7 @@ func project(t testing.TB, reader eventstore.Reader, s projection.Store) {
 func projected(t testing.TB, h *history) *pgxpool.Pool {
 	t.Helper()
 	pool := pgtest.New(t)
-	project(t, h.store, postgres.New(pool))
+	project(t, h.store, postgres.New(pgtest.AsWriter(t, pool)))
 	return pool
 }
 

@@ -28,7 +28,7 @@ func BenchmarkRebuild(b *testing.B) {
 			for b.Loop() {
 				b.StopTimer()
 				pool := pgtest.New(b)
-				r := projectiontest.NewWorld(b, h.store, 4).Runner(b, postgres.New(pool), 0, d)
+				r := projectiontest.NewWorld(b, h.store, 4).Runner(b, postgres.New(pgtest.AsWriter(b, pool)), 0, d)
 				ownBefore, pgBefore := ownSeconds(b), postgresSeconds(b, pool)
 				b.StartTimer()
 				if err := r.Rebuild(b.Context(), d.Name); err != nil {

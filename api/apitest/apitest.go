@@ -99,7 +99,7 @@ func New(t *testing.T, change ...func(*api.Options)) *Server {
 	s := &Server{Store: memory.New(memory.Options{}), Log: &Buffer{}, Tokens: newTokens()}
 	s.Models = &Models{store: s.Store}
 	s.Waiter = &Waiter{store: s.Store}
-	hub := live.New(s.Store, live.Options{Poll: time.Hour})
+	hub := live.New(memory.Tenants{Store: s.Store}, live.Options{Poll: time.Hour})
 	running, stop := context.WithCancel(context.Background())
 	stopped := make(chan struct{})
 	go func() { defer close(stopped); hub.Run(running, s.Store.Wake()) }()

@@ -89,7 +89,7 @@ func (n *node) keys(ctx context.Context, origin string) (checkpoint.Keys, error)
 	return keys, keys.Save(n.keyPath())
 }
 
-func (n *node) checkpoints() checkpoint.Store { return checkpoint.Store{Pool: n.pool} }
+func (n *node) checkpoints() checkpoint.Store { return checkpoint.Store{Pool: n.writer} }
 
 // origin names the log in its checkpoints.
 func (n *node) origin(ctx context.Context) (string, error) {

@@ -23,7 +23,7 @@ func (r *benchRun) append(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = pg.Migrate(ctx, pool)
+	err = pg.Migrate(ctx, pg.Owner{Pool: pool})
 	pool.Close()
 	if err != nil {
 		return err

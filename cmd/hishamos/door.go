@@ -23,7 +23,7 @@ func (n *node) api(ctx context.Context) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	q := queries{db: n.pool, reads: n.readModels, moment: n.moment}
+	q := queries{rows: n.rows, reads: n.readModels, moment: n.moment}
 	// The key only tells a repeated request from a different one under the same
 	// id; it guards no secret.
 	digestKey := sha256.Sum256([]byte("hishamos request digest\x00" + settings.LogID))
@@ -51,7 +51,7 @@ func (n *node) readModels() *projection.Runner {
 
 // committedBefore finds a command that was carried out.
 func (n *node) committedBefore(ctx context.Context, t domain.Tenant, id domain.CommandID) (commands.Receipt, []byte, bool, error) {
-	r, body, ok, err := n.store.Committed(ctx, t, id)
+	r, body, ok, err := n.queries.Committed(ctx, t, id)
 	if err != nil || !ok || len(r.Streams) == 0 {
 		return commands.Receipt{}, nil, false, err
 	}
@@ -109,21 +109,18 @@ func (w waiter) Reached(ctx context.Context) (domain.Position, error) {
 // moment is the position of the last event recorded at or before an instant.
 // Recorded times never fall, so it is found by halving.
 func (n *node) moment(ctx context.Context, instant time.Time) (domain.Position, error) {
-	head, err := n.store.Head(ctx)
+	head, err := n.queries.Head(ctx)
 	if err != nil {
 		return 0, err
 	}
 	low, high := domain.Position(0), head.Position // recorded(low) ≤ instant < recorded(high+1)
 	for low < high {
 		middle := low + (high-low+1)/2
-		page, err := n.store.ReadAll(ctx, middle-1, 1)
+		recorded, err := n.queries.Recorded(ctx, middle)
 		if err != nil {
-			return 0, err
+			return 0, fmt.Errorf("find the position at %s: %w", instant, err)
 		}
-		if len(page) == 0 {
-			return 0, fmt.Errorf("find the position at %s: event %d is missing", instant, middle)
-		}
-		if page[0].Recorded.After(instant) {
+		if recorded.After(instant) {
 			high = middle - 1
 		} else {
 			low = middle
@@ -135,7 +132,7 @@ func (n *node) moment(ctx context.Context, instant time.Time) (domain.Position, 
 // missing names the parts that do not answer.
 func (n *node) missing(ctx context.Context) []string {
 	var out []string
-	if _, err := n.store.Head(ctx); err != nil {
+	if _, err := n.queries.Head(ctx); err != nil {
 		out = append(out, "postgres")
 	}
 	if _, err := n.log.Topics(ctx, "hishamos."); err != nil {

@@ -52,7 +52,7 @@ func (p *process) rewrite(from domain.Position, change func(r *events.Record) (k
 		p.must(err)
 		at.Hash = before[0].Hash
 	}
-	p.must(pgx.BeginFunc(ctx, p.pool, func(tx pgx.Tx) error {
+	p.must(pgx.BeginFunc(ctx, p.owner(), func(tx pgx.Tx) error {
 		for i, r := range records {
 			old := r.Position
 			if i == 0 && !change(&r) {
@@ -93,7 +93,7 @@ func TestVerifyTellsAnOwnerWhoRewritesTheLogFromTheAnchor(t *testing.T) {
 		"the tail cut": {func(p *process) {
 			ctx := p.t.Context()
 			var cut int // behind a whole append
-			p.must(p.pool.QueryRow(ctx, `select max(last) from commands where last between 15 and 19`).Scan(&cut))
+			p.must(p.owner().QueryRow(ctx, `select max(last) from commands where last between 15 and 19`).Scan(&cut))
 			for _, sql := range []string{
 				`delete from events where position > %d`, `delete from commands where last > %d`, `delete from stream_heads`,
 				`insert into stream_heads select stream, split_part(stream, '/', 2), max(sequence), true from events group by stream`,
@@ -102,7 +102,7 @@ func TestVerifyTellsAnOwnerWhoRewritesTheLogFromTheAnchor(t *testing.T) {
 				if strings.Contains(sql, "%") {
 					sql = fmt.Sprintf(sql, cut)
 				}
-				_, err := p.pool.Exec(ctx, sql)
+				_, err := p.owner().Exec(ctx, sql)
 				p.must(err)
 			}
 		}, 15, 20},
@@ -132,7 +132,7 @@ func TestVerifyTellsAnOwnerWhoRewritesTheLogFromTheAnchor(t *testing.T) {
 			}
 
 			// The same without the anchor, and without the copies in the database.
-			_, err = p.pool.Exec(t.Context(), `delete from checkpoints`)
+			_, err = p.owner().Exec(t.Context(), `delete from checkpoints`)
 			p.must(err)
 			p.cfg.Anchors = nil
 			if v, err := p.check(verification{full: true}); err != nil || v.Anchors != selfAnchored {
@@ -161,7 +161,7 @@ func TestVerifyFindsAFlippedBitOfEveryStoredColumn(t *testing.T) {
 	p.fill(4)
 	p.now()
 	var stored int
-	p.must(p.pool.QueryRow(t.Context(), `select count(*) from information_schema.columns where table_name = 'events'`).Scan(&stored))
+	p.must(p.owner().QueryRow(t.Context(), `select count(*) from information_schema.columns where table_name = 'events'`).Scan(&stored))
 	if stored != len(columns) {
 		t.Fatalf("the table events has %d columns, this test knows %d", stored, len(columns))
 	}
@@ -176,12 +176,12 @@ func TestVerifyFindsAFlippedBitOfEveryStoredColumn(t *testing.T) {
 	for name, set := range further {
 		for range 2 {
 			at := domain.Position(1 + rng.IntN(int(p.position())))
-			_, err := p.pool.Exec(t.Context(), `create table kept as select * from events where position = $1`, at)
+			_, err := p.owner().Exec(t.Context(), `create table kept as select * from events where position = $1`, at)
 			if err != nil { // a parameter is not allowed there
-				_, err = p.pool.Exec(t.Context(), fmt.Sprintf(`create table kept as select * from events where position = %d`, at))
+				_, err = p.owner().Exec(t.Context(), fmt.Sprintf(`create table kept as select * from events where position = %d`, at))
 			}
 			p.must(err)
-			_, err = p.pool.Exec(t.Context(), fmt.Sprintf(`update events set %s where position = %d`, set, at))
+			_, err = p.owner().Exec(t.Context(), fmt.Sprintf(`update events set %s where position = %d`, set, at))
 			p.must(err)
 			v, err := p.check(verification{full: true})
 			named := v.Wrong == at || v.Wrong == at+1 || strings.Contains(v.Reason, fmt.Sprintf("position %d ", at))
@@ -197,7 +197,7 @@ func TestVerifyFindsAFlippedBitOfEveryStoredColumn(t *testing.T) {
 			for _, sql := range []string{
 				fmt.Sprintf(`delete from events where position in (%d, %d)`, at, at+1000), `insert into events select * from kept`, `drop table kept`,
 			} {
-				_, err := p.pool.Exec(t.Context(), sql)
+				_, err := p.owner().Exec(t.Context(), sql)
 				p.must(err)
 			}
 		}

@@ -24,7 +24,7 @@ import (
 // loseResumePoints empties Postgres's, and Kafka's too if asked.
 func (p *process) loseResumePoints(kafkaToo bool) {
 	p.t.Helper()
-	_, err := p.pool.Exec(p.t.Context(), `delete from reaction_resume`)
+	_, err := p.owner().Exec(p.t.Context(), `delete from reaction_resume`)
 	p.must(err)
 	if !kafkaToo {
 		return
@@ -179,7 +179,7 @@ func TestTheNextVersionOfAReadModelIsBuiltBesideTheLiveOneUnderLoad(t *testing.T
 		next = append(next, &raised)
 	}
 	r, err := projection.New(projection.Config{
-		Definitions: next, Store: projectionpg.New(q.pool), Events: q.store, Log: q.log,
+		Definitions: next, Store: projectionpg.New(q.writer), Events: q.store, Log: q.log,
 		Mark: q.mark, Locks: session, Process: q.id, Logger: q.logger,
 	})
 	q.must(err)

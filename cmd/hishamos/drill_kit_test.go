@@ -16,6 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/hishamos/hishamos/commands"
 	"github.com/hishamos/hishamos/domain"
@@ -106,6 +107,13 @@ func (o testOutput) Write(b []byte) (int, error) {
 		o.t.Log(string(bytes.TrimSpace(b)))
 	}
 	return len(b), nil
+}
+
+// owner is a pool of the one who owns the database, for doing what the program
+// cannot.
+func (p *process) owner() *pgxpool.Pool {
+	p.t.Helper()
+	return pgtest.Open(p.t, p.cfg.DatabaseURL.Reveal())
 }
 
 // start opens, connects and runs parts until stop.

@@ -279,10 +279,10 @@ func (p *process) fallBack(to domain.Position) {
 		`update stream_heads h set version = (select max(sequence) from events e where e.stream = h.stream and e.position <= $1)`,
 		`delete from events where position > $1`,
 	} {
-		_, err := p.pool.Exec(p.t.Context(), sql, int64(to))
+		_, err := p.owner().Exec(p.t.Context(), sql, int64(to))
 		p.must(err)
 	}
-	_, err := p.pool.Exec(p.t.Context(), `select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database()
+	_, err := p.owner().Exec(p.t.Context(), `select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database()
 		and application_name = 'hishamos append'`)
 	p.must(err)
 }

@@ -34,7 +34,7 @@ func TestVerifyNamesThePositionThatWasTamperedWith(t *testing.T) {
 			p := newDrill(t).open()
 			p.fill(3)
 			p.verifyAll()
-			_, err := p.pool.Exec(t.Context(), c.sql)
+			_, err := p.owner().Exec(t.Context(), c.sql)
 			p.must(err)
 			var v verified
 			err = p.operation(&v, func(o *operation, ctx context.Context) error { return o.verify(ctx, verification{full: true}) })
@@ -52,7 +52,7 @@ func TestVerifyGoesOnWhereItStopped(t *testing.T) {
 	p.verifyAll()
 	before := p.position()
 	p.fill(2)
-	_, err := p.pool.Exec(t.Context(), `update events set actor = '' where position = 2`)
+	_, err := p.owner().Exec(t.Context(), `update events set actor = '' where position = 2`)
 	p.must(err)
 	var v verified
 	p.must(p.operation(&v, func(o *operation, ctx context.Context) error { return o.verify(ctx, verification{}) }))
@@ -68,7 +68,7 @@ func TestEveryProcessFollowsTheLevelOfTheLog(t *testing.T) {
 	t.Parallel()
 	d := newDrill(t)
 	old, p := d.start((*node).follower), d.start()
-	_, err := p.pool.Exec(t.Context(), `update log set level = 0`)
+	_, err := p.owner().Exec(t.Context(), `update log set level = 0`)
 	p.must(err)
 	old.eventually("the level is followed down", func() bool { return old.level.Load() == 0 })
 	if err := old.startRun(); err == nil {

@@ -7,8 +7,6 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgxpool"
-
 	"github.com/hishamos/hishamos/domain"
 	"github.com/hishamos/hishamos/internal/config"
 	"github.com/hishamos/hishamos/internal/embedded"
@@ -24,9 +22,10 @@ type ground struct {
 	folder     *embedded.Folder
 	postgres   *embedded.Postgres
 	broker     *embedded.Broker
-	url        string
+	url        string // of the database, by the writer's login
 	brokers    []string
-	pool       *pgxpool.Pool
+	writer     pg.Writer
+	rows       pg.Reader
 	partitions int
 	patient    bool
 	stops      []func(context.Context) error // in the order of starting
@@ -51,11 +50,8 @@ func openGround(ctx context.Context, cfg config.Config, logger *slog.Logger, sho
 			err = errors.Join(err, g.close(context.WithoutCancel(ctx)))
 		}
 	}()
-	if cfg.EmbeddedPostgres() || cfg.EmbeddedLog() {
-		if g.folder, err = embedded.OpenFolder(cfg.Data); err != nil {
-			return nil, err
-		}
-		g.onClose(func(context.Context) error { return g.folder.Close() })
+	if err := g.openFolder(); err != nil {
+		return nil, err
 	}
 	if err := g.openPostgres(ctx, show); err != nil {
 		return nil, err
@@ -66,40 +62,58 @@ func openGround(ctx context.Context, cfg config.Config, logger *slog.Logger, sho
 	return g, nil
 }
 
+// openSchema starts or reaches Postgres alone, as the owner of the schema.
+func openSchema(ctx context.Context, cfg config.Config, logger *slog.Logger, show progress) (_ *ground, owner pg.Owner, err error) {
+	g := &ground{cfg: cfg, logger: logger}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, g.close(context.WithoutCancel(ctx)))
+		}
+	}()
+	if err := g.openFolder(); err != nil {
+		return nil, owner, err
+	}
+	address, err := g.startPostgres(ctx, show)
+	if err != nil {
+		return nil, owner, err
+	}
+	if owner, err = pg.EnterAsOwner(ctx, address, pg.Options{}); err != nil {
+		return nil, owner, err
+	}
+	g.onClose(func(context.Context) error { owner.Close(); return nil })
+	return g, owner, nil
+}
+
+func (g *ground) openFolder() (err error) {
+	if !g.cfg.EmbeddedPostgres() && !g.cfg.EmbeddedLog() {
+		return nil
+	}
+	if g.folder, err = embedded.OpenFolder(g.cfg.Data); err != nil {
+		return err
+	}
+	g.onClose(func(context.Context) error { return g.folder.Close() })
+	return nil
+}
+
+// openPostgres starts or reaches the database, and enters it by logins that can
+// do no more than they should.
 func (g *ground) openPostgres(ctx context.Context, show progress) error {
-	g.url = g.cfg.DatabaseURL.Reveal()
-	if g.cfg.EmbeddedPostgres() {
-		dir, err := g.folder.Sub("postgres")
-		if err != nil {
-			return err
-		}
-		cache, err := g.folder.Sub("cache")
-		if err != nil {
-			return err
-		}
-		show("starting Postgres", 0, 0)
-		g.postgres, err = embedded.StartPostgres(ctx, embedded.PostgresOptions{
-			Dir: dir, Cache: cache,
-			Binaries: g.cfg.PostgresBin, Maven: g.cfg.MavenURL,
-			Progress: func(done, total int64) { show("fetching Postgres", done, total) },
-		})
-		if err != nil {
-			return err
-		}
-		g.onClose(g.postgres.Stop)
-		g.url = g.postgres.URL()
+	address, err := g.startPostgres(ctx, show)
+	if err != nil {
+		return err
 	}
 	for warned := false; ; warned = true {
-		err := g.reachPostgres(ctx)
+		pools, err := g.enterPostgres(ctx, address)
 		if err == nil {
-			g.onClose(func(context.Context) error { g.pool.Close(); return nil })
+			g.url, g.writer, g.rows = pools.Address, pools.Writer, pools.Reader
+			g.onClose(func(context.Context) error { pools.Close(); return nil })
 			return nil
 		}
 		if !g.patient || !pg.Away(err) || ctx.Err() != nil {
 			return err
 		}
 		if !warned {
-			g.logger.Warn("Postgres does not answer; waiting for it", "address", pg.Address(g.url), "error", err)
+			g.logger.Warn("Postgres does not answer; waiting for it", "address", pg.Address(address), "error", err)
 		}
 		if !wait(ctx, time.Second) {
 			return context.Cause(ctx)
@@ -110,23 +124,44 @@ func (g *ground) openPostgres(ctx context.Context, show progress) error {
 // reachTimeout bounds one attempt to reach Postgres.
 const reachTimeout = 10 * time.Second
 
-func (g *ground) reachPostgres(ctx context.Context) error {
-	attempt := ctx
+// enterPostgres tries once. Migrations may take longer than an attempt to reach
+// the server.
+func (g *ground) enterPostgres(ctx context.Context, address string) (pg.Pools, error) {
 	if g.patient {
-		var cancel context.CancelFunc
-		attempt, cancel = context.WithTimeout(ctx, reachTimeout)
+		attempt, cancel := context.WithTimeout(ctx, reachTimeout)
 		defer cancel()
+		if err := pg.Reach(attempt, address); err != nil {
+			return pg.Pools{}, err
+		}
 	}
-	pool, err := pg.Open(attempt, g.url, pg.Options{})
-	if err != nil {
-		return err
+	return pg.Enter(ctx, pg.Addresses{Database: address, Reader: g.cfg.ReaderURL.Reveal()}, pg.Options{})
+}
+
+// startPostgres returns the address of the database as the settings have it, and
+// starts the server if it is ours.
+func (g *ground) startPostgres(ctx context.Context, show progress) (address string, err error) {
+	if g.cfg.EmbeddedPostgres() {
+		dir, err := g.folder.Sub("postgres")
+		if err != nil {
+			return "", err
+		}
+		cache, err := g.folder.Sub("cache")
+		if err != nil {
+			return "", err
+		}
+		show("starting Postgres", 0, 0)
+		g.postgres, err = embedded.StartPostgres(ctx, embedded.PostgresOptions{
+			Dir: dir, Cache: cache,
+			Binaries: g.cfg.PostgresBin, Maven: g.cfg.MavenURL,
+			Progress: func(done, total int64) { show("fetching Postgres", done, total) },
+		})
+		if err != nil {
+			return "", err
+		}
+		g.onClose(g.postgres.Stop)
+		return g.postgres.URL(), nil
 	}
-	if err := pg.Migrate(ctx, pool); err != nil {
-		pool.Close()
-		return err
-	}
-	g.pool = pool
-	return nil
+	return g.cfg.DatabaseURL.Reveal(), nil
 }
 
 func (g *ground) openBroker(ctx context.Context) error {

@@ -64,7 +64,7 @@ func (m *marks) save(ctx context.Context, mark log.Mark) error {
 	if err != nil {
 		return err
 	}
-	return pgx.BeginFunc(ctx, m.n.pool, func(tx pgx.Tx) error {
+	return pgx.BeginFunc(ctx, m.n.writer, func(tx pgx.Tx) error {
 		b := &pgx.Batch{}
 		b.Queue(`set local synchronous_commit = off`)
 		b.Queue(saveMark, mark.Position, string(tails))
@@ -80,7 +80,7 @@ func (n *node) mark(ctx context.Context) (log.Mark, error) {
 	}
 	var mark log.Mark
 	var tails string
-	err := n.pool.QueryRow(ctx, readMark).Scan(&mark.Position, &tails)
+	err := n.writer.QueryRow(ctx, readMark).Scan(&mark.Position, &tails)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return log.Mark{}, nil
 	}

@@ -39,6 +39,7 @@ type node struct {
 	library    *library.Library
 	metrics    *telemetry.Metrics
 	store      *postgres.Store
+	queries    postgres.Queries // the store as requests see it
 	dispatcher *dispatch.Dispatcher
 	hub        *live.Hub
 	wakes      *splitter
@@ -78,10 +79,11 @@ func openNode(ctx context.Context, cfg config.Config, logger *slog.Logger, show 
 		ground: g, id: uuid.Must(uuid.NewV7()).String(), secret: newSecret(), library: lib, metrics: telemetry.NewMetrics(),
 		board: lease.NewBoard(clock{}), timers: timer.NewWheel(),
 	}
-	n.store, err = postgres.New(ctx, g.pool, postgres.Options{QueueLimit: cfg.QueueLimit, Admit: n.admit, Connected: n.reconnected, Logger: logger})
+	n.store, err = postgres.New(ctx, g.writer, postgres.Options{QueueLimit: cfg.QueueLimit, Admit: n.admit, Connected: n.reconnected, Logger: logger})
 	if err != nil {
 		return nil, err
 	}
+	n.queries = postgres.NewQueries(g.rows)
 	g.onClose(n.store.Close)
 	settings, err := n.store.Settings(ctx)
 	if err != nil {
@@ -92,7 +94,7 @@ func openNode(ctx context.Context, cfg config.Config, logger *slog.Logger, show 
 	if n.asking, err = n.reader(); err != nil {
 		return nil, err
 	}
-	n.hub = live.New(n.store, live.Options{Log: logger})
+	n.hub = live.New(n.queries, live.Options{Log: logger})
 	n.wakes = newSplitter(n.store.Wake())
 	return n, nil
 }

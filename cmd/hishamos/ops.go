@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -40,40 +42,57 @@ func newMigrate() *cobra.Command {
 	cmd.AddCommand(
 		&cobra.Command{
 			Use: "up", Short: "Apply the migrations that are missing", Args: noArgs,
-			RunE: operate(func(ctx context.Context, o *operation) error { return o.migrations(ctx) }),
+			RunE: asOwner(migrations),
 		}, // opening has applied them
 		&cobra.Command{
 			Use: "down", Short: "Take the newest migration back; those of the event store refuse", Args: noArgs,
-			RunE: operate(func(ctx context.Context, o *operation) error {
-				if err := pg.MigrateDown(ctx, o.pool); err != nil {
+			RunE: asOwner(func(ctx context.Context, owner pg.Owner, out io.Writer, asJSON bool) error {
+				if err := pg.MigrateDown(ctx, owner); err != nil {
 					return err
 				}
-				return o.migrations(ctx)
+				return migrations(ctx, owner, out, asJSON)
 			}),
 		},
 		&cobra.Command{
 			Use: "status", Short: "List the migrations", Args: noArgs,
-			RunE: operate(func(ctx context.Context, o *operation) error { return o.migrations(ctx) }),
+			RunE: asOwner(migrations),
 		},
 	)
 	return cmd
 }
 
+// asOwner opens the database by the login that owns the schema, and nothing else:
+// such a login may be unable to do the rest.
+func asOwner(do func(ctx context.Context, owner pg.Owner, out io.Writer, asJSON bool) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, _ []string) error {
+		ctx := cmd.Context()
+		cfg, logger, err := settings()
+		if err != nil {
+			return err
+		}
+		g, owner, err := openSchema(ctx, cfg, logger, func(string, int64, int64) {})
+		if err != nil {
+			return err
+		}
+		return errors.Join(do(ctx, owner, cmd.OutOrStdout(), wantsJSON(cmd)), g.close(context.WithoutCancel(ctx)))
+	}
+}
+
 // migrations lists them.
-func (o *operation) migrations(ctx context.Context) error {
-	list, err := pg.MigrationStatus(ctx, o.pool)
+func migrations(ctx context.Context, owner pg.Owner, out io.Writer, asJSON bool) error {
+	list, err := pg.MigrationStatus(ctx, owner)
 	if err != nil {
 		return err
 	}
-	if o.json {
-		return printJSON(o.out, list)
+	if asJSON {
+		return printJSON(out, list)
 	}
 	for _, m := range list {
 		state := "missing"
 		if m.Applied {
 			state = "applied"
 		}
-		if err := o.answer(nil, "%s %s", m.Name, state); err != nil {
+		if err := answer(out, false, nil, "%s %s", m.Name, state); err != nil {
 			return err
 		}
 	}

@@ -98,7 +98,7 @@ func (n *node) runProjections(ctx context.Context) error {
 	}
 	defer n.closing("projection locks", func() error { return session.Close(context.WithoutCancel(ctx)) })
 	r, err := projection.New(projection.Config{
-		Definitions: projections.All(), Store: projectionpg.New(n.pool), Log: n.log, Events: n.store, Mark: n.mark,
+		Definitions: projections.All(), Store: projectionpg.New(n.writer), Log: n.log, Events: n.store, Mark: n.mark,
 		Locks: session, Process: n.id, Logger: n.logger,
 	})
 	if err != nil {
@@ -169,7 +169,7 @@ func (n *node) react(ctx context.Context, all ...reaction.Reaction) error {
 		Log: n.log, Store: n.store, Partitions: n.partitions, Epoch: n.epochNow, Logger: n.logger,
 		Lock:        func(ctx context.Context) (reaction.Session, error) { return n.session(ctx) },
 		Resumes:     resumes,
-		Requeues:    reaction.PostgresRequeues{Pool: n.pool},
+		Requeues:    reaction.PostgresRequeues{Pool: n.writer},
 		Deployed:    n.deployedFrom,
 		DeadLetters: prefixedPublisher{dead, string(n.cfg.KafkaPrefix)},
 	}, all...)
@@ -226,7 +226,7 @@ func (n *node) runOffice(ctx context.Context) error {
 	}
 	office := &worker.Server{Office: n.local(), Secret: n.secret, Logger: n.logger, Done: ctx.Done()}
 	server := &http.Server{Handler: office.Handler(), ReadHeaderTimeout: 5 * time.Second}
-	registry := worker.Registry{Pool: n.pool}
+	registry := worker.Registry{Pool: n.writer}
 	here := worker.Node{ID: n.id, Address: "http://" + listener.Addr().String(), Secret: n.secret}
 	go func() {
 		for {
@@ -270,7 +270,7 @@ func (n *node) runWorkers(ctx context.Context, here bool) error {
 	}
 	pool := &worker.Pool{Perform: perform, Holder: n.id, Slots: n.cfg.Workers, Logger: n.logger, Office: n.local()}
 	if !here {
-		remote := worker.NewRemote(worker.Registry{Pool: n.pool}.Live, n.id, n.cfg.Workers, n.logger)
+		remote := worker.NewRemote(worker.Registry{Pool: n.writer}.Live, n.id, n.cfg.Workers, n.logger)
 		go remote.Run(ctx)
 		pool.Office = remote
 	}

@@ -63,7 +63,7 @@ func (o *operation) kafkaFromStore(ctx context.Context, force bool) error {
 		return err
 	}
 	// Nobody may take what is about to be deleted for published.
-	if _, err := o.pool.Exec(ctx, saveMark, 0, ""); err != nil {
+	if _, err := o.writer.Exec(ctx, saveMark, 0, ""); err != nil {
 		return fmt.Errorf("reset relay mark: %w", err)
 	}
 	epoch, err := o.store.NewEpoch(ctx)
@@ -98,7 +98,7 @@ func (o *operation) kafkaFromStore(ctx context.Context, force bool) error {
 	mark := r.Mark()
 	tails, err := mark.Tails.MarshalText()
 	if err == nil {
-		_, err = o.pool.Exec(ctx, saveMark, mark.Position, string(tails))
+		_, err = o.writer.Exec(ctx, saveMark, mark.Position, string(tails))
 	}
 	if err := errors.Join(err, r.Close(ctx)); err != nil {
 		return err

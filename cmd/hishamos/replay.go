@@ -63,7 +63,7 @@ func (n *node) reader() (*projection.Runner, error) { return n.runner(nil) }
 
 func (n *node) runner(locks projection.Locks) (*projection.Runner, error) {
 	return projection.New(projection.Config{
-		Definitions: projections.All(), Store: projectionpg.New(n.pool), Events: n.store,
+		Definitions: projections.All(), Store: projectionpg.New(n.writer), Events: n.store,
 		Log: n.log, Mark: n.mark, Locks: locks, Process: n.id, Logger: n.logger,
 	})
 }
@@ -141,7 +141,7 @@ func (o *operation) watchBuild(ctx context.Context, name string, total domain.Po
 	return o.beside(ctx, "progress", func(ctx context.Context) error {
 		for wait(ctx, 200*time.Millisecond) {
 			var at uint64
-			if err := o.pool.QueryRow(ctx, sql, name).Scan(&at); err == nil {
+			if err := o.writer.QueryRow(ctx, sql, name).Scan(&at); err == nil {
 				o.progress("rebuilding "+name, at, uint64(total))
 			}
 		}

@@ -150,7 +150,7 @@ func (o *operation) requeueLetters(ctx context.Context, name string) error {
 		for i, l := range letters {
 			asks[i] = reaction.Requeue{Stream: l.Stream, Sequence: l.Sequence, Position: l.Position}
 		}
-		if err := (reaction.PostgresRequeues{Pool: o.pool}).Add(ctx, name, asks); err != nil {
+		if err := (reaction.PostgresRequeues{Pool: o.writer}).Add(ctx, name, asks); err != nil {
 			return err
 		}
 		if err := reaction.Answered(ctx, o.log, name, letters[requeued-1].Offset); err != nil {
@@ -177,7 +177,7 @@ func (o *operation) requeueLetters(ctx context.Context, name string) error {
 
 func (o *operation) awaitRequeues(ctx context.Context, name string) error {
 	for deadline := time.Now().Add(requeuePatience); ; {
-		waiting, err := reaction.PostgresRequeues{Pool: o.pool}.Waiting(ctx, name)
+		waiting, err := reaction.PostgresRequeues{Pool: o.writer}.Waiting(ctx, name)
 		switch {
 		case err != nil || len(waiting) == 0:
 			return err
@@ -202,7 +202,7 @@ func (n *node) makeDeadLetterTopics(ctx context.Context, reactions []reaction.Re
 // resumes keeps the resume points of reactions in Postgres, and copies in Kafka
 // where that can hold them. The function it returns writes the last copies.
 func (n *node) resumes(ctx context.Context) (reaction.Resumes, func(), error) {
-	first := reaction.PostgresResumes{Pool: n.pool}
+	first := reaction.PostgresResumes{Pool: n.writer}
 	offsets, ok := n.log.(log.Offsets)
 	if !ok {
 		return first, func() {}, nil

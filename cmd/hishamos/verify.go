@@ -133,7 +133,7 @@ func (o *operation) verify(ctx context.Context, what verification) error {
 		}
 		return err
 	}
-	if _, err := o.pool.Exec(ctx, saveVerifyMark, to.Position, to.Hash[:], audit.Tree().Edge()); err != nil {
+	if _, err := o.writer.Exec(ctx, saveVerifyMark, to.Position, to.Hash[:], audit.Tree().Edge()); err != nil {
 		return fmt.Errorf("save verify mark: %w", err)
 	}
 	if v.Position == v.From {
@@ -159,7 +159,7 @@ func (o *operation) walk(ctx context.Context, from events.Mark, audit *checkpoin
 
 // chainHashes are those that the log has at some positions.
 func (n *node) chainHashes(ctx context.Context, at []domain.Position) (map[domain.Position]events.Hash, error) {
-	rows, err := n.pool.Query(ctx, chainHashesSQL, at)
+	rows, err := n.writer.Query(ctx, chainHashesSQL, at)
 	if err != nil {
 		return nil, fmt.Errorf("read chain hashes: %w", err)
 	}
@@ -223,7 +223,7 @@ func (n *node) verifyMark(ctx context.Context, full bool) (from events.Mark, tre
 		return from, checkpoint.NewTree(), nil
 	}
 	var hash, edge []byte
-	err = n.pool.QueryRow(ctx, readVerifyMark).Scan(&from.Position, &hash, &edge)
+	err = n.writer.QueryRow(ctx, readVerifyMark).Scan(&from.Position, &hash, &edge)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return from, checkpoint.NewTree(), nil
 	}

@@ -44,13 +44,13 @@ const appendRound = 500 * time.Millisecond
 // because the speed of a disk moves by more than the difference. The database
 // must be migrated.
 func Append(ctx context.Context, url string, callers, rounds int, logger *slog.Logger) (rates []AppendRate, err error) {
-	pool, err := pg.Open(ctx, url, pg.Options{})
+	pools, err := pg.Enter(ctx, pg.Addresses{Database: url}, pg.Options{})
 	if err != nil {
 		return nil, err
 	}
-	defer pool.Close()
+	defer pools.Close()
 	var free int
-	if err := pool.QueryRow(ctx, freeConnections).Scan(&free); err != nil {
+	if err := pools.Writer.QueryRow(ctx, freeConnections).Scan(&free); err != nil {
 		return nil, fmt.Errorf("count connections: %w", err)
 	}
 	durable := map[string]string{"synchronous_commit": "on"}
@@ -63,7 +63,7 @@ func Append(ctx context.Context, url string, callers, rounds int, logger *slog.L
 	if _, err := plainPool.Exec(ctx, plainTable); err != nil {
 		return nil, fmt.Errorf("make the plain table: %w", err)
 	}
-	store, err := postgres.New(ctx, pool, postgres.Options{Logger: logger})
+	store, err := postgres.New(ctx, pools.Writer, postgres.Options{Logger: logger})
 	if err != nil {
 		return nil, err
 	}

@@ -34,7 +34,7 @@ type workshop struct {
 }
 
 func newWorkshop(t *testing.T, pool *pgxpool.Pool) *workshop {
-	return &workshop{t: t, log: &memory{}, store: checkpoint.Store{Pool: pool}, keys: checkpoint.Keys{newKey(t)}, now: began}
+	return &workshop{t: t, log: &memory{}, store: checkpoint.Store{Pool: pgtest.AsWriter(t, pool)}, keys: checkpoint.Keys{newKey(t)}, now: began}
 }
 
 func (w *workshop) maker() *checkpoint.Maker {

@@ -7,10 +7,10 @@ import (
 	"iter"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/hishamos/hishamos/domain"
 	"github.com/hishamos/hishamos/events"
+	"github.com/hishamos/hishamos/internal/pg"
 )
 
 const (
@@ -23,7 +23,7 @@ const (
 )
 
 // Store keeps the checkpoints and where the next one goes on, in Postgres.
-type Store struct{ Pool *pgxpool.Pool }
+type Store struct{ Pool pg.Writer }
 
 // ErrMoved says that another process made checkpoints meanwhile.
 var ErrMoved = errors.New("another process made checkpoints meanwhile")

@@ -33,7 +33,8 @@ type Config struct {
 
 	ShutdownGrace time.Duration `env:"HISHAMOS_SHUTDOWN_GRACE" envDefault:"20s" doc:"Time that running work gets to end after SIGTERM or Ctrl-C."`
 
-	DatabaseURL Secret `env:"DATABASE_URL" shown:"the embedded Postgres" doc:"Postgres 15 or later to keep the events and read models in."`
+	DatabaseURL Secret `env:"DATABASE_URL" shown:"the embedded Postgres" doc:"Postgres 15 or later to keep the events and read models in, by the login that owns the schema or one that is a member of hishamos_writer only."`
+	ReaderURL   Secret `env:"HISHAMOS_READER_URL" shown:"a login made for it" doc:"The same database by a login that is a member of hishamos_reader only, for the queries of requests; needed when DATABASE_URL's login does not own the schema."`
 	PostgresBin string `env:"HISHAMOS_POSTGRES_BIN" shown:"found on the machine, else fetched" doc:"Folder with the programs postgres and initdb for the embedded Postgres."`
 	MavenURL    string `env:"HISHAMOS_MAVEN_URL" envDefault:"https://repo1.maven.org/maven2" doc:"Maven repository from which the embedded Postgres is fetched when the machine has none."`
 

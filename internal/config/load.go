@@ -146,10 +146,16 @@ func (c Config) addresses() error {
 			errs = append(errs, invalid(a.name, "this is not a web address", "write it like https://host.example/path"))
 		}
 	}
-	if c.DatabaseURL.Set() {
-		if u, err := url.Parse(c.DatabaseURL.Reveal()); err != nil || u.Scheme != "postgres" && u.Scheme != "postgresql" {
-			errs = append(errs, invalid("DATABASE_URL", "this is not the address of a Postgres database", "write it like postgres://user:password@host:5432/database"))
+	for name, address := range map[string]Secret{"DATABASE_URL": c.DatabaseURL, "HISHAMOS_READER_URL": c.ReaderURL} {
+		if !address.Set() {
+			continue
 		}
+		if u, err := url.Parse(address.Reveal()); err != nil || u.Scheme != "postgres" && u.Scheme != "postgresql" {
+			errs = append(errs, invalid(name, "this is not the address of a Postgres database", "write it like postgres://user:password@host:5432/database"))
+		}
+	}
+	if c.ReaderURL.Set() && !c.DatabaseURL.Set() {
+		errs = append(errs, invalid("HISHAMOS_READER_URL", "it is for a database of your own", "set DATABASE_URL too, or remove it"))
 	}
 	return errors.Join(errs...)
 }

@@ -154,6 +154,29 @@ type Reader interface {
 	Committed(ctx context.Context, tenant domain.Tenant, command domain.CommandID) (r Receipt, body []byte, ok bool, err error)
 }
 
+// Everyone stands, where a tenant is asked for, for all of them together.
+const Everyone domain.Tenant = "*"
+
+// Page is a part of the log as a tenant sees it. Everything that the tenant may
+// see up to Reached is in it, or came before it.
+type Page struct {
+	Records []events.Record
+	Reached domain.Position
+}
+
+// TenantReader reads what one tenant may see, or Everyone; the empty tenant sees
+// nothing. It answers requests.
+type TenantReader interface {
+	// ReadStream returns up to limit events of a stream after a version; none if
+	// the stream is another tenant's.
+	ReadStream(ctx context.Context, as domain.Tenant, stream domain.StreamID, after domain.Sequence, limit int) ([]events.Record, error)
+	// ReadAll returns up to limit events after a position and up to another. It
+	// may stop before, at Reached, when much lies between that is not the tenant's.
+	ReadAll(ctx context.Context, as domain.Tenant, after, upTo domain.Position, limit int) (Page, error)
+	// Head returns the end of the log, which is everybody's.
+	Head(ctx context.Context) (Head, error)
+}
+
 // Store is a log that can be written.
 type Store interface {
 	Reader

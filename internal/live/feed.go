@@ -7,6 +7,7 @@ import (
 
 	"github.com/hishamos/hishamos/domain"
 	"github.com/hishamos/hishamos/events"
+	"github.com/hishamos/hishamos/internal/eventstore"
 )
 
 // Feed is one reader's place in the log. It reads the past from the store at
@@ -33,17 +34,19 @@ func (h *Hub) Follow(filter Filter, after domain.Position) *Feed {
 	return &Feed{hub: h, filter: filter, reached: after, behind: true, ready: make(chan struct{}, 1)}
 }
 
-// FollowStream returns a feed of the events of one stream after a version.
-func (h *Hub) FollowStream(stream domain.StreamID, after domain.Sequence) *Feed {
-	f := h.Follow(Filter{Stream: stream}, 0)
+// FollowStream returns a feed of the events of one stream after a version, as a
+// tenant sees them.
+func (h *Hub) FollowStream(as domain.Tenant, stream domain.StreamID, after domain.Sequence) *Feed {
+	f := h.Follow(Filter{Tenant: as, Stream: stream}, 0)
 	f.seq = after
 	return f
 }
 
 // Watch returns a feed of the events of a stream that is about to begin: of all
-// that are committed from now on, without a look at the past.
-func (h *Hub) Watch(ctx context.Context, stream domain.StreamID) (*Feed, error) {
-	f := h.Follow(Filter{Stream: stream}, 0)
+// that are committed from now on, without a look at the past, as
+// a tenant sees them.
+func (h *Hub) Watch(ctx context.Context, as domain.Tenant, stream domain.StreamID) (*Feed, error) {
+	f := h.Follow(Filter{Tenant: as, Stream: stream}, 0)
 	tail, err := h.join(ctx, f)
 	if err != nil {
 		return nil, fmt.Errorf("join live feed: %w", err)
@@ -79,11 +82,12 @@ func (f *Feed) Next(ctx context.Context) ([]events.Record, error) {
 // past reads a batch from the store. At the end of the log it joins the hub,
 // and reads once more to close the gap between the two.
 func (f *Feed) past(ctx context.Context) ([]events.Record, error) {
-	batch, atEnd, err := f.read(ctx)
+	page, atEnd, err := f.read(ctx)
 	if err != nil {
 		return nil, err
 	}
-	wanted := f.take(batch)
+	wanted := f.take(page.Records)
+	f.reached = max(f.reached, page.Reached)
 	if !atEnd {
 		return wanted, nil
 	}
@@ -102,14 +106,18 @@ func (f *Feed) past(ctx context.Context) ([]events.Record, error) {
 	return wanted, nil
 }
 
-func (f *Feed) read(ctx context.Context) (batch []events.Record, atEnd bool, err error) {
+func (f *Feed) read(ctx context.Context) (page eventstore.Page, atEnd bool, err error) {
 	limit := f.hub.opts.Batch
 	if f.filter.Stream != "" {
-		batch, err = f.hub.ReadStream(ctx, f.filter.Stream, f.seq, limit)
-	} else {
-		batch, err = f.hub.ReadAll(ctx, f.reached, limit)
+		page.Records, err = f.hub.ReadStream(ctx, f.filter.Tenant, f.filter.Stream, f.seq, limit)
+		return page, len(page.Records) < limit, err
 	}
-	return batch, len(batch) < limit, err
+	head, err := f.hub.Head(ctx)
+	if err != nil {
+		return page, false, err
+	}
+	page, err = f.hub.ReadAll(ctx, f.filter.Tenant, f.reached, head.Position, limit)
+	return page, page.Reached >= head.Position, err
 }
 
 // take moves the feed over events and returns those that are wanted and new.
@@ -151,11 +159,11 @@ func (f *Feed) fresh(ctx context.Context) ([]events.Record, error) {
 }
 
 // offer is called by the hub with every batch.
-func (f *Feed) offer(batch []events.Record, limit int) {
+func (f *Feed) offer(page eventstore.Page, limit int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.offered = batch[len(batch)-1].Position
-	for _, r := range batch {
+	f.offered = max(f.offered, page.Reached)
+	for _, r := range page.Records {
 		if f.overflow || !f.filter.Wants(r) {
 			continue
 		}

@@ -19,12 +19,12 @@ import (
 	"github.com/hishamos/hishamos/internal/eventstore"
 )
 
-// Reader is the part of the event store that is followed.
-type Reader interface {
-	ReadStream(ctx context.Context, stream domain.StreamID, after domain.Sequence, limit int) ([]events.Record, error)
-	ReadAll(ctx context.Context, after domain.Position, limit int) ([]events.Record, error)
-	Head(ctx context.Context) (eventstore.Head, error)
-}
+// Reader is the part of the event store that is followed. It sees what a tenant
+// may see, so that no fault of a filter here can show more.
+type Reader = eventstore.TenantReader
+
+// Everyone is the tenant of a filter that wants the events of all.
+const Everyone = eventstore.Everyone
 
 // Head is the end of the log.
 type Head = eventstore.Head
@@ -37,14 +37,19 @@ type Options struct {
 	Log    *slog.Logger  // nil: discard
 }
 
-// Hub reads fresh events once and hands them to every feed that wants them.
-// While there are no feeds it reads nothing.
+// Hub reads fresh events once for every tenant that has feeds, and hands them to
+// those that want them. While there are no feeds it reads nothing.
 type Hub struct {
 	Reader
 	opts Options
 	kick chan struct{}
 
-	mu    sync.Mutex
+	mu     sync.Mutex
+	groups map[domain.Tenant]*group
+}
+
+// group is the feeds of one tenant.
+type group struct {
 	feeds map[*Feed]struct{}
 	tail  domain.Position // events up to it were offered to every feed
 }
@@ -63,7 +68,7 @@ func New(r Reader, opts Options) *Hub {
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Hub{Reader: r, opts: opts, kick: make(chan struct{}, 1), feeds: make(map[*Feed]struct{})}
+	return &Hub{Reader: r, opts: opts, kick: make(chan struct{}, 1), groups: make(map[domain.Tenant]*group)}
 }
 
 // Run hands out fresh events until the context ends. Wake is the store's hint
@@ -91,52 +96,73 @@ func (h *Hub) Run(ctx context.Context, wake <-chan struct{}) {
 	}
 }
 
-// pump reads one batch and offers it. More says that there may be another.
+// pump reads one batch for every tenant that is behind the end of the log, and
+// offers it. More says that there may be another.
 func (h *Hub) pump(ctx context.Context) (more bool, err error) {
 	h.mu.Lock()
-	from, idle := h.tail, len(h.feeds) == 0
+	tails := make(map[domain.Tenant]domain.Position, len(h.groups))
+	for t, g := range h.groups {
+		tails[t] = g.tail
+	}
 	h.mu.Unlock()
-	if idle {
+	if len(tails) == 0 {
 		return false, nil
 	}
-	batch, err := h.ReadAll(ctx, from, h.opts.Batch)
-	if err != nil || len(batch) == 0 {
+	head, err := h.Head(ctx)
+	if err != nil {
 		return false, err
 	}
+	for t, from := range tails {
+		if from >= head.Position {
+			continue
+		}
+		page, err := h.ReadAll(ctx, t, from, head.Position, h.opts.Batch)
+		if err != nil {
+			return false, err
+		}
+		h.offer(t, from, page)
+		more = more || page.Reached < head.Position
+	}
+	return more, nil
+}
+
+func (h *Hub) offer(t domain.Tenant, from domain.Position, page eventstore.Page) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.tail != from { // all feeds went and others came meanwhile
-		return true, nil
+	g := h.groups[t]
+	if g == nil || g.tail != from { // all feeds went, and perhaps others came meanwhile
+		return
 	}
-	h.tail = batch[len(batch)-1].Position
-	for f := range h.feeds {
-		f.offer(batch, h.opts.Buffer)
+	g.tail = page.Reached
+	for f := range g.feeds {
+		f.offer(page, h.opts.Buffer)
 	}
-	return len(batch) == h.opts.Batch, nil
 }
 
 // join adds a feed and returns the position after which every event will be
 // offered to it.
 func (h *Hub) join(ctx context.Context, f *Feed) (domain.Position, error) {
+	t := f.filter.Tenant
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if len(h.feeds) == 0 {
+	if h.groups[t] == nil {
 		h.mu.Unlock()
 		head, err := h.Head(ctx)
 		h.mu.Lock()
 		if err != nil {
 			return 0, err
 		}
-		if len(h.feeds) == 0 {
-			h.tail = head.Position
+		if h.groups[t] == nil {
+			h.groups[t] = &group{feeds: make(map[*Feed]struct{}), tail: head.Position}
 		}
 	}
-	h.feeds[f] = struct{}{}
+	g := h.groups[t]
+	g.feeds[f] = struct{}{}
 	select { // something may have been committed after Head and before this
 	case h.kick <- struct{}{}:
 	default:
 	}
-	return h.tail, nil
+	return g.tail, nil
 }
 
 // Committed hands out fresh commits of this process without reading them back. It
@@ -148,22 +174,48 @@ func (h *Hub) Committed(records []events.Record) {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if len(h.feeds) == 0 || records[0].Position != h.tail+1 {
-		return
+	for t, g := range h.groups {
+		if records[0].Position != g.tail+1 {
+			continue
+		}
+		page := eventstore.Page{Records: visible(t, records), Reached: records[len(records)-1].Position}
+		g.tail = page.Reached
+		for f := range g.feeds {
+			f.offer(page, h.opts.Buffer)
+		}
 	}
-	h.tail = records[len(records)-1].Position
-	for f := range h.feeds {
-		f.offer(records, h.opts.Buffer)
+}
+
+// visible are the records that a tenant's group may be handed at all. These come
+// from no database that would have kept the others back.
+func visible(t domain.Tenant, records []events.Record) []events.Record {
+	if t == Everyone {
+		return records
 	}
+	var mine []events.Record
+	for _, r := range records {
+		if t != "" && r.Stream.Tenant() == t {
+			mine = append(mine, r)
+		}
+	}
+	return mine
 }
 
 func (h *Hub) leave(f *Feed) {
 	h.mu.Lock()
-	delete(h.feeds, f)
-	h.mu.Unlock()
+	defer h.mu.Unlock()
+	g := h.groups[f.filter.Tenant]
+	if g == nil {
+		return
+	}
+	delete(g.feeds, f)
+	if len(g.feeds) == 0 {
+		delete(h.groups, f.filter.Tenant)
+	}
 }
 
-// Filter says which events a feed wants; empty fields want all.
+// Filter says which events a feed wants. Stream and Types, if empty, want all;
+// Tenant is a tenant or Everyone, and nobody if empty.
 type Filter struct {
 	Tenant domain.Tenant
 	Stream domain.StreamID
@@ -172,7 +224,7 @@ type Filter struct {
 
 // Wants reports whether an event passes the filter.
 func (f Filter) Wants(r events.Record) bool {
-	if f.Stream != "" && r.Stream != f.Stream || f.Tenant != "" && r.Stream.Tenant() != f.Tenant {
+	if f.Stream != "" && r.Stream != f.Stream || f.Tenant != Everyone && r.Stream.Tenant() != f.Tenant {
 		return false
 	}
 	return len(f.Types) == 0 || slices.ContainsFunc(f.Types, func(t string) bool {

@@ -64,12 +64,19 @@ func (s *store) read(keep func(events.Record) bool, limit int) ([]events.Record,
 	return out, nil
 }
 
-func (s *store) ReadStream(_ context.Context, stream domain.StreamID, after domain.Sequence, limit int) ([]events.Record, error) {
+func (s *store) ReadStream(_ context.Context, _ domain.Tenant, stream domain.StreamID, after domain.Sequence, limit int) ([]events.Record, error) {
 	return s.read(func(r events.Record) bool { return r.Stream == stream && r.Sequence > after }, limit)
 }
 
-func (s *store) ReadAll(_ context.Context, after domain.Position, limit int) ([]events.Record, error) {
-	return s.read(func(r events.Record) bool { return r.Position > after }, limit)
+func (s *store) ReadAll(_ context.Context, as domain.Tenant, after, upTo domain.Position, limit int) (eventstore.Page, error) {
+	records, err := s.read(func(r events.Record) bool {
+		return r.Position > after && r.Position <= upTo && (as == live.Everyone || r.Stream.Tenant() == as)
+	}, limit)
+	page := eventstore.Page{Records: records, Reached: max(after, upTo)}
+	if len(records) == limit {
+		page.Reached = records[limit-1].Position
+	}
+	return page, err
 }
 
 func (s *store) Head(context.Context) (eventstore.Head, error) {
@@ -127,7 +134,7 @@ func TestAFeedReturnsEveryEventOnceInOrderWhileOthersAppend(t *testing.T) {
 			for i := range feeds {
 				readers.Go(func() {
 					from := domain.Position(i * 20)
-					f := h.Follow(live.Filter{}, from)
+					f := h.Follow(live.Filter{Tenant: live.Everyone}, from)
 					defer f.Close()
 					ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 					defer cancel()
@@ -162,7 +169,7 @@ func TestWhatIsCommittedWhileAFeedJoinsIsNotLost(t *testing.T) {
 		s.append("default/run_a", "run.completed")
 	}
 	h := run(t, s, live.Options{Poll: time.Hour})
-	f := h.Follow(live.Filter{}, 0)
+	f := h.Follow(live.Filter{Tenant: live.Everyone}, 0)
 	defer f.Close()
 	if got := positions(t, f, 2); fmt.Sprint(got) != "[1 2]" {
 		t.Errorf("positions = %v", got)
@@ -177,7 +184,7 @@ func TestAStreamFeedResumesAfterAVersion(t *testing.T) {
 		s.append("default/run_b", "run.started")
 	}
 	h := run(t, s, live.Options{Batch: 2, Poll: time.Hour})
-	f := h.FollowStream("default/run_a", 3)
+	f := h.FollowStream("default", "default/run_a", 3)
 	defer f.Close()
 	if got := positions(t, f, 2); fmt.Sprint(got) != "[7 9]" {
 		t.Errorf("past = %v", got)
@@ -213,7 +220,7 @@ func TestAFeedOutlivesItsContextAndAFailingStore(t *testing.T) {
 	t.Parallel()
 	s := newStore()
 	h := run(t, s, live.Options{Poll: time.Hour})
-	f := h.Follow(live.Filter{}, 0)
+	f := h.Follow(live.Filter{Tenant: live.Everyone}, 0)
 	defer f.Close()
 	s.fail = errors.New("down")
 	if _, err := f.Next(t.Context()); err == nil {
@@ -237,7 +244,7 @@ func TestWithoutFeedsTheLogIsNotRead(t *testing.T) {
 	t.Parallel()
 	s := newStore()
 	h := run(t, s, live.Options{Poll: time.Millisecond})
-	f := h.Follow(live.Filter{}, 0)
+	f := h.Follow(live.Filter{Tenant: live.Everyone}, 0)
 	s.append("default/run_a", "run.started")
 	positions(t, f, 1)
 	f.Close()
@@ -249,7 +256,7 @@ func TestWithoutFeedsTheLogIsNotRead(t *testing.T) {
 	for range 20 {
 		s.append("default/run_a", "run.step_scheduled")
 	}
-	g := h.Follow(live.Filter{}, 1)
+	g := h.Follow(live.Filter{Tenant: live.Everyone}, 1)
 	defer g.Close()
 	if got := positions(t, g, 20); len(got) != 20 {
 		t.Fatalf("%d events", len(got))
@@ -265,7 +272,7 @@ func TestACommitOfThisProcessIsHandedOutWithoutReadingIt(t *testing.T) {
 	t.Parallel()
 	s := newStore()
 	h := live.New(s, live.Options{Poll: time.Hour}) // and nobody runs it
-	f, err := h.Watch(t.Context(), "t/run_1")
+	f, err := h.Watch(t.Context(), "t", "t/run_1")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -277,11 +284,27 @@ func TestACommitOfThisProcessIsHandedOutWithoutReadingIt(t *testing.T) {
 	}
 }
 
+func TestAFeedIsNotHandedTheFreshCommitsOfAnotherTenant(t *testing.T) {
+	t.Parallel()
+	h := live.New(newStore(), live.Options{Poll: time.Hour})
+	f, err := h.Watch(t.Context(), "t", "other/run_1") // a wrong address
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	h.Committed([]events.Record{{Envelope: events.Envelope{Type: "run.started", Stream: "other/run_1", Sequence: 1, Position: 1}}})
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if got, err := f.Next(ctx); len(got) > 0 || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("%d records of another tenant, %v", len(got), err)
+	}
+}
+
 func TestCommitsThatDoNotFollowOnAreLeftToTheReader(t *testing.T) {
 	t.Parallel()
 	s := newStore()
 	h := live.New(s, live.Options{Poll: time.Hour})
-	f, err := h.Watch(t.Context(), "t/run_1")
+	f, err := h.Watch(t.Context(), "t", "t/run_1")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
 
+	"github.com/hishamos/hishamos/domain"
 	"github.com/hishamos/hishamos/migrations"
 )
 
@@ -24,20 +25,72 @@ type Migration struct {
 // ErrNewerSchema says that the database was migrated by a later build.
 var ErrNewerSchema = errors.New("the database was migrated by a newer build: upgrade this one")
 
-// Migrate brings the schema up to date. Many processes may call it at once: a
-// session lock lets one work.
-func Migrate(ctx context.Context, pool *pgxpool.Pool) error {
-	return withProvider(pool, migrations.FS, func(p *goose.Provider) error {
-		if _, err := p.Up(ctx); err != nil {
+// Migrate brings the schema up to date, and gives the two roles what they need
+// of it. Many processes may call it at once: a session lock lets one work.
+func Migrate(ctx context.Context, o Owner) error {
+	if err := makeGroups(ctx, o); err != nil {
+		return err
+	}
+	return withProvider(o.Pool, migrations.FS, func(p *goose.Provider) error {
+		applied, err := p.Up(ctx)
+		if err != nil {
 			return fmt.Errorf("migrate: %w", err)
+		}
+		if len(applied) > 0 {
+			if _, err := o.Exec(ctx, `select protect_tables()`); err != nil {
+				return fmt.Errorf("protect the tables: %w", err)
+			}
 		}
 		return newer(ctx, p)
 	})
 }
 
+// ErrOldSchema says that migrations are missing and this login cannot apply them.
+var ErrOldSchema = &domain.Error{
+	Kind: domain.Conflict, Code: "schema.old", Field: "DATABASE_URL",
+	Message: "the schema is older than this build, and this login does not own it",
+	Fix:     "run `hishamos migrate up` with DATABASE_URL set to the login that owns the schema",
+}
+
+// schemaVersion is the newest migration of this build.
+func schemaVersion() (int64, error) {
+	files, err := fs.Glob(migrations.FS, "*.sql")
+	if err != nil {
+		return 0, fmt.Errorf("list migrations: %w", err)
+	}
+	var newest int64
+	for _, f := range files {
+		n, err := goose.NumericComponent(f)
+		if err != nil {
+			return 0, fmt.Errorf("list migrations: %w", err)
+		}
+		newest = max(newest, n)
+	}
+	return newest, nil
+}
+
+// checkSchema is for a login that may only read which migrations were applied.
+func checkSchema(ctx context.Context, pool *pgxpool.Pool) error {
+	newest, err := schemaVersion()
+	if err != nil {
+		return err
+	}
+	var current int64
+	if err := pool.QueryRow(ctx, `select max(version_id) from goose_db_version where is_applied`).Scan(&current); err != nil {
+		return fmt.Errorf("read the schema's version: %w", err)
+	}
+	switch {
+	case current < newest:
+		return ErrOldSchema
+	case current > newest:
+		return fmt.Errorf("schema version %d, build knows %d: %w", current, newest, ErrNewerSchema)
+	}
+	return nil
+}
+
 // MigrateDown takes the newest migration back. Those of the event store refuse.
-func MigrateDown(ctx context.Context, pool *pgxpool.Pool) error {
-	return withProvider(pool, migrations.FS, func(p *goose.Provider) error {
+func MigrateDown(ctx context.Context, o Owner) error {
+	return withProvider(o.Pool, migrations.FS, func(p *goose.Provider) error {
 		if _, err := p.Down(ctx); err != nil {
 			return fmt.Errorf("migrate down: %w", err)
 		}
@@ -46,9 +99,9 @@ func MigrateDown(ctx context.Context, pool *pgxpool.Pool) error {
 }
 
 // MigrationStatus lists the migrations this build knows, in order.
-func MigrationStatus(ctx context.Context, pool *pgxpool.Pool) ([]Migration, error) {
+func MigrationStatus(ctx context.Context, o Owner) ([]Migration, error) {
 	var out []Migration
-	err := withProvider(pool, migrations.FS, func(p *goose.Provider) error {
+	err := withProvider(o.Pool, migrations.FS, func(p *goose.Provider) error {
 		status, err := p.Status(ctx)
 		if err != nil {
 			return fmt.Errorf("migration status: %w", err)

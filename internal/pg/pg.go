@@ -1,7 +1,13 @@
-// Package pg is how the program reaches Postgres: the pool, transactions, and
-// the runner of migrations.
+// Package pg is how the program reaches Postgres: a pool for each of the three
+// who do, transactions, and the runner of migrations.
 //
-// It must not know a table. It imports pgx, goose and migrations. Start at Open.
+//   - Owner makes and changes the schema, at the start, and is closed then.
+//   - Writer is what the program works as: it cannot change events.
+//   - Reader is what the queries of requests run as: it sees one tenant's rows.
+//
+// It must not know a table but those that say who may do what (migration 0005).
+// It imports domain, pgx, goose and migrations; the table of pools in doc.go says
+// who may hold which. Start at Enter; reader.go holds the tenant's side.
 package pg
 
 import (
@@ -27,6 +33,14 @@ type Options struct {
 	// 0: one attempt.
 	WaitFor time.Duration
 }
+
+// Owner is a pool whose login owns the schema.
+type Owner struct{ *pgxpool.Pool }
+
+// Writer is a pool whose login is a member of hishamos_writer and of no more: it
+// adds events and keeps the tables beside them, and cannot change an event, the
+// schema, or who may do what.
+type Writer struct{ *pgxpool.Pool }
 
 // Open returns a pool whose server has answered. JIT is off: it compiles for
 // longer than our statements run.

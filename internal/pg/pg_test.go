@@ -17,14 +17,14 @@ func TestManyProcessesMayMigrateAtOnce(t *testing.T) {
 	results := make(chan error)
 	for range 4 {
 		pool := pgtest.Open(t, url)
-		go func() { results <- pg.Migrate(t.Context(), pool) }()
+		go func() { results <- pg.Migrate(t.Context(), pg.Owner{Pool: pool}) }()
 	}
 	for range 4 {
 		if err := <-results; err != nil {
 			t.Error(err)
 		}
 	}
-	status, err := pg.MigrationStatus(t.Context(), pgtest.Open(t, url))
+	status, err := pg.MigrationStatus(t.Context(), pg.Owner{Pool: pgtest.Open(t, url)})
 	if err != nil || len(status) == 0 {
 		t.Fatalf("status: %v, %v", status, err)
 	}
@@ -38,12 +38,12 @@ func TestManyProcessesMayMigrateAtOnce(t *testing.T) {
 func TestTheEventStoreIsNeverMigratedDown(t *testing.T) {
 	t.Parallel()
 	pool := pgtest.New(t)
-	status, err := pg.MigrationStatus(t.Context(), pool)
+	status, err := pg.MigrationStatus(t.Context(), pg.Owner{Pool: pool})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for range status { // the newest first, down to 0001
-		if err = pg.MigrateDown(t.Context(), pool); err != nil {
+		if err = pg.MigrateDown(t.Context(), pg.Owner{Pool: pool}); err != nil {
 			break
 		}
 	}
@@ -63,7 +63,7 @@ func TestASchemaOfALaterBuildIsRefused(t *testing.T) {
 	if _, err := pool.Exec(t.Context(), sql); err != nil {
 		t.Fatal(err)
 	}
-	if err := pg.Migrate(t.Context(), pool); !errors.Is(err, pg.ErrNewerSchema) {
+	if err := pg.Migrate(t.Context(), pg.Owner{Pool: pool}); !errors.Is(err, pg.ErrNewerSchema) {
 		t.Fatalf("migrate: %v", err)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/hishamos/hishamos/domain"
 	"github.com/hishamos/hishamos/events"
 	"github.com/hishamos/hishamos/internal/log"
+	"github.com/hishamos/hishamos/internal/pg/pgtest"
 	"github.com/hishamos/hishamos/internal/projection"
 	"github.com/hishamos/hishamos/internal/projection/memory"
 	"github.com/hishamos/hishamos/internal/projection/postgres"
@@ -74,8 +75,11 @@ func (f *forgetful) Commit(ctx context.Context, c projection.Changes) error {
 func TestACommitThatTheDatabaseLostIsNoticedBeforeTheNext(t *testing.T) {
 	t.Parallel()
 	stores := map[string]func(t *testing.T) projection.Store{
-		"memory":   func(*testing.T) projection.Store { return memory.New() },
-		"postgres": func(t *testing.T) projection.Store { _, pool := tables(t); return postgres.New(pool) },
+		"memory": func(*testing.T) projection.Store { return memory.New() },
+		"postgres": func(t *testing.T) projection.Store {
+			_, pool := tables(t)
+			return postgres.New(pgtest.AsWriter(t, pool))
+		},
 	}
 	for name, open := range stores {
 		t.Run(name, func(t *testing.T) {
@@ -385,8 +389,11 @@ func TestWaitForEndsWhenThePositionIsReachedOrTheTimeIsOver(t *testing.T) {
 func TestALiveBuildIsReplacedWhileItMoves(t *testing.T) {
 	t.Parallel()
 	stores := map[string]func(*testing.T) projection.Store{
-		"memory":   func(*testing.T) projection.Store { return nil },
-		"postgres": func(t *testing.T) projection.Store { _, pool := tables(t); return postgres.New(pool) },
+		"memory": func(*testing.T) projection.Store { return nil },
+		"postgres": func(t *testing.T) projection.Store {
+			_, pool := tables(t)
+			return postgres.New(pgtest.AsWriter(t, pool))
+		},
 	}
 	for name, open := range stores {
 		t.Run(name, func(t *testing.T) {

@@ -30,7 +30,7 @@ func tables(t *testing.T) (string, *pgxpool.Pool) {
 	t.Helper()
 	url := pgtest.URL(t)
 	pool := pgtest.Open(t, url)
-	if _, err := pool.Exec(t.Context(), tablesSQL); err != nil {
+	if _, err := pool.Exec(t.Context(), tablesSQL+`; select protect_tables()`); err != nil {
 		t.Fatal(err)
 	}
 	return url, pool
@@ -42,7 +42,7 @@ func TestRowsThatTheDatabaseRefusesParkOnlyTheirStream(t *testing.T) {
 	if _, err := pool.Exec(t.Context(), `alter table test_secrets add check (secrets::text not like '%refused%')`); err != nil {
 		t.Fatal(err)
 	}
-	k := newKit(t, 1, postgres.New(pool))
+	k := newKit(t, 1, postgres.New(pgtest.AsWriter(t, pool)))
 	bad, good := k.stream(), k.stream()
 	f := k.feedOf(bad)
 	k.publish(good, issued("one"))
@@ -74,7 +74,7 @@ func TestRowsThatTheDatabaseRefusesParkOnlyTheirStream(t *testing.T) {
 func TestAFormerOwnerCannotWriteToPostgres(t *testing.T) {
 	t.Parallel()
 	_, pool := tables(t)
-	k := newKit(t, 1, postgres.New(pool))
+	k := newKit(t, 1, postgres.New(pgtest.AsWriter(t, pool)))
 	s := k.stream()
 	zombie := k.feedOf(s)
 	k.publish(s, issued("one"))
@@ -96,13 +96,14 @@ func TestACommitDoesNotWaitForTheDisk(t *testing.T) {
 	// The trigger notes the setting of the transaction that writes the rows.
 	_, err := pool.Exec(t.Context(), `
 create table seen (setting text);
+select protect_tables();
 create function note() returns trigger language plpgsql as $$ begin
     insert into seen values (current_setting('synchronous_commit')); return new; end $$;
 create trigger note before insert on test_secrets for each row execute function note()`)
 	if err != nil {
 		t.Fatal(err)
 	}
-	k := newKit(t, 1, postgres.New(pool))
+	k := newKit(t, 1, postgres.New(pgtest.AsWriter(t, pool)))
 	s := k.stream()
 	f := k.feedOf(s)
 	k.publish(s, issued("one"))
@@ -134,7 +135,7 @@ func session(t *testing.T, url string) *lock.Session {
 func TestProcessesShareThePartitionsAndTakeOverFromTheDead(t *testing.T) {
 	t.Parallel()
 	url, pool := tables(t)
-	store := postgres.New(pool)
+	store := postgres.New(pgtest.AsWriter(t, pool))
 	k := newKit(t, 8, store)
 	var processes sync.WaitGroup
 	defer processes.Wait()
@@ -206,9 +207,9 @@ func until(t *testing.T, what string, done func() bool) {
 func TestRequestsToRequeueReachTheOwner(t *testing.T) {
 	t.Parallel()
 	url, pool := tables(t)
-	k := newKit(t, 1, postgres.New(pool))
+	k := newKit(t, 1, postgres.New(pgtest.AsWriter(t, pool)))
 	r, err := projection.New(projection.Config{
-		Definitions: []*projection.Definition{k.def}, Store: postgres.New(pool), Log: k.world.Log,
+		Definitions: []*projection.Definition{k.def}, Store: postgres.New(pgtest.AsWriter(t, pool)), Log: k.world.Log,
 		Events: k.events, Locks: session(t, url), Process: "owner", Mark: func(context.Context) (log.Mark, error) { return k.world.Published(), nil },
 	})
 	if err != nil {
@@ -234,9 +235,9 @@ func TestRequestsToRequeueReachTheOwner(t *testing.T) {
 func TestARebuildSwitchesUnderARunningProcess(t *testing.T) {
 	t.Parallel()
 	url, pool := tables(t)
-	k := newKit(t, 2, postgres.New(pool))
+	k := newKit(t, 2, postgres.New(pgtest.AsWriter(t, pool)))
 	r, err := projection.New(projection.Config{
-		Definitions: []*projection.Definition{k.def}, Store: postgres.New(pool), Log: k.world.Log,
+		Definitions: []*projection.Definition{k.def}, Store: postgres.New(pgtest.AsWriter(t, pool)), Log: k.world.Log,
 		Events: k.events, Locks: session(t, url), Process: "one", Mark: func(context.Context) (log.Mark, error) { return log.Mark{}, nil },
 	})
 	if err != nil {

@@ -8,10 +8,10 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/hishamos/hishamos/domain"
 	"github.com/hishamos/hishamos/internal/log"
+	"github.com/hishamos/hishamos/internal/pg"
 )
 
 // Requeue names an event that a reaction is to handle again.
@@ -30,7 +30,7 @@ type Requeues interface {
 }
 
 // PostgresRequeues is the table reaction_requeue.
-type PostgresRequeues struct{ Pool *pgxpool.Pool }
+type PostgresRequeues struct{ Pool pg.Writer }
 
 const addRequeues = `insert into reaction_requeue (reaction, position, stream, sequence)
 select $1, * from unnest($2::bigint[], $3::text[], $4::bigint[]) on conflict do nothing`

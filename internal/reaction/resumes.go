@@ -7,14 +7,14 @@ import (
 	"sync"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/hishamos/hishamos/internal/log"
+	"github.com/hishamos/hishamos/internal/pg"
 )
 
 // PostgresResumes keeps resume points in the table reaction_resume. Losing the
 // newest costs a repetition, so they are saved without waiting for the disk.
-type PostgresResumes struct{ Pool *pgxpool.Pool }
+type PostgresResumes struct{ Pool pg.Writer }
 
 const loadResume = `select position, epoch, log_offset from reaction_resume where reaction = $1 and topic = $2 and partition = $3`
 

@@ -5,12 +5,13 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/hishamos/hishamos/internal/pg"
 )
 
 // Registry keeps the addresses of nodes in the table nodes. A node says that it
 // is there by touching its row; a row untouched for ten seconds is ignored.
-type Registry struct{ Pool *pgxpool.Pool }
+type Registry struct{ Pool pg.Writer }
 
 const touchNode = `insert into nodes (id, address, secret, seen) values ($1, $2, $3, now())
 on conflict (id) do update set address = excluded.address, secret = excluded.secret, seen = now()`

@@ -56,8 +56,6 @@ const (
 func (p *partitions) need(ctx context.Context, position int64) error {
 	var end int64
 	err := pg.InTx(ctx, p.store.pool, pgx.TxOptions{}, func(tx pgx.Tx) error {
-		// A partition is made apart and then attached: that needs no lock which
-		// readers or appends would wait for.
 		for _, sql := range []string{`set local lock_timeout = '2s'`, partitionLock} {
 			if _, err := tx.Exec(ctx, sql); err != nil {
 				return err
@@ -67,14 +65,8 @@ func (p *partitions) need(ctx context.Context, position int64) error {
 			return err
 		}
 		for ; end <= position; end += p.size {
-			name := pgx.Identifier{fmt.Sprintf("events_p%d", end)}.Sanitize()
-			for _, sql := range []string{
-				fmt.Sprintf(`create table %s (like events including all)`, name),
-				fmt.Sprintf(`alter table events attach partition %s for values from (%d) to (%d)`, name, end, end+p.size),
-			} {
-				if _, err := tx.Exec(ctx, sql); err != nil {
-					return err
-				}
+			if _, err := tx.Exec(ctx, `select add_events_partition($1, $2)`, end, end+p.size); err != nil {
+				return err
 			}
 		}
 		return nil

@@ -16,13 +16,13 @@ import (
 	"github.com/hishamos/hishamos/internal/pg/pgtest"
 )
 
-// open starts a store that ends with the test.
+// open starts a store that ends with the test and may do what the writer may.
 func open(t testing.TB, pool *pgxpool.Pool, o postgres.Options) *postgres.Store {
 	t.Helper()
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	s, err := postgres.New(t.Context(), pool, o)
+	s, err := postgres.New(t.Context(), pgtest.AsWriter(t, pool), o)
 	if err != nil {
 		t.Fatal(err)
 	}

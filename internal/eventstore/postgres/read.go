@@ -34,7 +34,7 @@ func (s *Store) ReadStream(ctx context.Context, stream domain.StreamID, after do
 	if limit <= 0 {
 		return nil, nil
 	}
-	out, err := s.records(ctx, s.pool, limit, readStreamSQL, fresh, string(stream), int64(after), limit)
+	out, err := readRecords(ctx, s.pool, limit, readStreamSQL, fresh, string(stream), int64(after), limit)
 	if err != nil {
 		return nil, fmt.Errorf("read stream %s: %w", stream, err)
 	}
@@ -46,20 +46,19 @@ func (s *Store) ReadAll(ctx context.Context, after domain.Position, limit int) (
 	if limit <= 0 {
 		return nil, nil
 	}
-	out, err := s.records(ctx, s.pool, limit, readAllSQL, fresh, int64(after), limit)
+	out, err := readRecords(ctx, s.pool, limit, readAllSQL, fresh, int64(after), limit)
 	if err != nil {
 		return nil, fmt.Errorf("read events after %d: %w", after, err)
 	}
 	return out, nil
 }
 
-// querier is a pool or a transaction.
+// querier is a pool, a transaction or a tenant's scope.
 type querier interface {
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
-	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 }
 
-func (s *Store) records(ctx context.Context, db querier, limit int, sql string, args ...any) ([]events.Record, error) {
+func readRecords(ctx context.Context, db querier, limit int, sql string, args ...any) ([]events.Record, error) {
 	rows, err := db.Query(ctx, sql, args...)
 	if err != nil {
 		return nil, err
@@ -117,9 +116,13 @@ func (s *Store) OpenStreams(ctx context.Context, kind string, after domain.Strea
 
 // Committed implements eventstore.Reader.
 func (s *Store) Committed(ctx context.Context, t domain.Tenant, c domain.CommandID) (eventstore.Receipt, []byte, bool, error) {
+	return committed(ctx, s.pool, t, c)
+}
+
+func committed(ctx context.Context, db querier, t domain.Tenant, c domain.CommandID) (eventstore.Receipt, []byte, bool, error) {
 	var done batch.Done
 	found := false
-	rows, err := s.pool.Query(ctx, committedSQL, fresh, string(t), string(c))
+	rows, err := db.Query(ctx, committedSQL, fresh, string(t), string(c))
 	if err == nil {
 		err = readCommands(rows, func(_ batch.CommandKey, d batch.Done) { done, found = d, true })
 		rows.Close()

@@ -16,11 +16,10 @@ import (
 	"sync"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgxpool"
-
 	"github.com/hishamos/hishamos/domain"
 	"github.com/hishamos/hishamos/internal/eventstore"
 	"github.com/hishamos/hishamos/internal/eventstore/batch"
+	"github.com/hishamos/hishamos/internal/pg"
 )
 
 // Options of a store. Every zero field means its default.
@@ -97,7 +96,7 @@ func (realClock) Now() time.Time { return time.Now() }
 // Store implements eventstore.Store.
 type Store struct {
 	opts     Options
-	pool     *pgxpool.Pool
+	pool     pg.Writer
 	queue    *queue
 	appender *appender
 	wake     chan struct{}
@@ -110,7 +109,7 @@ type Store struct {
 // New starts a store on a migrated database. The pool serves the reads; appends
 // and notifications have connections of their own with the same address. Close
 // it.
-func New(ctx context.Context, pool *pgxpool.Pool, o Options) (*Store, error) {
+func New(ctx context.Context, pool pg.Writer, o Options) (*Store, error) {
 	o = o.orDefault()
 	s := &Store{opts: o, pool: pool, wake: make(chan struct{}, 1)}
 	if _, err := s.Head(ctx); err != nil {

@@ -65,7 +65,7 @@ func (s *Store) verifyChain(ctx context.Context, db querier, at events.Mark, to 
 		return each(r, leaf, to)
 	}
 	for at.Position < to {
-		records, err := s.records(ctx, db, verifyBatch, readAllSQL, fresh, int64(at.Position), verifyBatch)
+		records, err := readRecords(ctx, db, verifyBatch, readAllSQL, fresh, int64(at.Position), verifyBatch)
 		if err != nil {
 			return at, err
 		}

@@ -48,6 +48,36 @@ func Open(t testing.TB, database string) *pgxpool.Pool {
 	return pool
 }
 
+// AsWriter returns a further pool on the database of a pool, with what the writer
+// may do and no more.
+func AsWriter(t testing.TB, pool *pgxpool.Pool) pg.Writer {
+	t.Helper()
+	return pg.Writer{Pool: as(t, pool, "hishamos_writer")}
+}
+
+// AsReader returns a further pool on the database of a pool, with what the reader
+// may do and no more.
+func AsReader(t testing.TB, pool *pgxpool.Pool) pg.Reader {
+	t.Helper()
+	r, err := pg.NewReader(t.Context(), as(t, pool, "hishamos_reader"), pg.Writer{Pool: pool})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func as(t testing.TB, pool *pgxpool.Pool, role string) *pgxpool.Pool {
+	t.Helper()
+	c := pool.Config()
+	c.ConnConfig.RuntimeParams["role"] = role
+	limited, err := pgxpool.NewWithConfig(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(limited.Close)
+	return limited
+}
+
 // URL returns the address of a fresh, migrated database, which is dropped when
 // the test ends.
 func URL(t testing.TB) string {
@@ -73,7 +103,7 @@ func fresh(t testing.TB, migrated bool) string {
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
-		if err := execute(ctx, s, `drop database if exists `+name+` with (force)`); err != nil {
+		if err := drop(ctx, s, name); err != nil {
 			t.Errorf("drop the test database: %v", err)
 		}
 	})
@@ -158,7 +188,7 @@ func makeTemplate(ctx context.Context, server, template string) error {
 	}
 	pool, err := pg.Open(ctx, onDatabase(server, draft), pg.Options{})
 	if err == nil {
-		err = pg.Migrate(ctx, pool)
+		err = pg.Migrate(ctx, pg.Owner{Pool: pool})
 		pool.Close()
 	}
 	if err != nil {
@@ -192,6 +222,33 @@ func dropOld(ctx context.Context, conn *pgx.Conn) error {
 		}
 	}
 	return err
+}
+
+// drop removes a database and the logins that were made for it.
+func drop(ctx context.Context, server, name string) error {
+	conn, err := pgx.Connect(ctx, server)
+	if err != nil {
+		return err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	rows, err := conn.Query(ctx, `select r.rolname from pg_database d join pg_roles r
+		on r.rolname in ('hishamos_writer_' || d.oid, 'hishamos_reader_' || d.oid, 'hishamos_test_owner_' || d.oid) where d.datname = $1`, name)
+	if err != nil {
+		return err
+	}
+	logins, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return err
+	}
+	if _, err := conn.Exec(ctx, `drop database if exists `+name+` with (force)`); err != nil {
+		return err
+	}
+	for _, l := range logins {
+		if _, err := conn.Exec(ctx, `drop role if exists `+l); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func execute(ctx context.Context, server, sql string) error {

@@ -11,9 +11,9 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
-	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/hishamos/hishamos/domain"
+	"github.com/hishamos/hishamos/internal/pg"
 	"github.com/hishamos/hishamos/internal/projection"
 )
 
@@ -49,7 +49,7 @@ type shapes struct {
 	known map[string]*shape
 }
 
-func (s *shapes) of(ctx context.Context, pool *pgxpool.Pool, t *projection.Schema, past bool) (*shape, error) {
+func (s *shapes) of(ctx context.Context, pool pg.Writer, t *projection.Schema, past bool) (*shape, error) {
 	name := t.Name
 	if past {
 		name += "_history"
@@ -67,7 +67,7 @@ func (s *shapes) of(ctx context.Context, pool *pgxpool.Pool, t *projection.Schem
 	return sh, nil
 }
 
-func readShape(ctx context.Context, pool *pgxpool.Pool, name string, t *projection.Schema, past bool) (*shape, error) {
+func readShape(ctx context.Context, pool pg.Writer, name string, t *projection.Schema, past bool) (*shape, error) {
 	rows, err := pool.Query(ctx, shapeSQL, name)
 	if err != nil {
 		return nil, err

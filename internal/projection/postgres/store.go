@@ -14,16 +14,16 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/hishamos/hishamos/domain"
 	"github.com/hishamos/hishamos/internal/log"
+	"github.com/hishamos/hishamos/internal/pg"
 	"github.com/hishamos/hishamos/internal/projection"
 )
 
 // Store implements projection.Store.
 type Store struct {
-	pool   *pgxpool.Pool
+	pool   pg.Writer
 	shapes shapes
 
 	mu         sync.Mutex // guards statements
@@ -31,7 +31,7 @@ type Store struct {
 }
 
 // New returns a store on a migrated database.
-func New(pool *pgxpool.Pool) *Store {
+func New(pool pg.Writer) *Store {
 	return &Store{pool: pool, shapes: shapes{known: make(map[string]*shape)}, statements: make(map[*projection.Schema]*statements)}
 }
 

@@ -12,7 +12,7 @@ import (
 
 // wide are the files that may ask for the rows of all tenants at once, and why.
 var wide = map[string]string{
-	"cmd/hishamos/queries.go":                 "a secret tells which tenant its token is of",
+	"cmd/hishamos/door.go":                    "a secret tells which tenant its token is of",
 	"internal/eventstore/postgres/queries.go": "an instant of the past is looked up; operators read the whole log",
 }
 

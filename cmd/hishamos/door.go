@@ -19,11 +19,20 @@ import (
 
 // api puts the HTTP door together.
 func (n *node) api(ctx context.Context) (http.Handler, error) {
+	q := queries{
+		as:     func(t domain.Tenant) projections.DB { return n.rows.Of(t) },
+		tokens: n.rows.Everyone(), // a secret says whose it is
+		reads:  n.readModels, moment: n.moment,
+	}
+	return n.doorFor(ctx, q, auth.New(q, auth.Options{}))
+}
+
+// doorFor puts it together from what answers questions and who lets in.
+func (n *node) doorFor(ctx context.Context, q queries, who *auth.Authenticator) (http.Handler, error) {
 	settings, err := n.store.Settings(ctx)
 	if err != nil {
 		return nil, err
 	}
-	q := queries{rows: n.rows, reads: n.readModels, moment: n.moment}
 	// The key only tells a repeated request from a different one under the same
 	// id; it guards no secret.
 	digestKey := sha256.Sum256([]byte("hishamos request digest\x00" + settings.LogID))
@@ -34,7 +43,7 @@ func (n *node) api(ctx context.Context) (http.Handler, error) {
 	}()
 	return api.New(api.Options{
 		Dispatcher: n.dispatcher, Runs: q, Tasks: q, Workflows: q, Usage: q, Library: n.library, Checks: []library.Check{expr.Check},
-		Waiter: waiter{n}, Hub: n.hub, Auth: auth.New(q, auth.Options{}), Metrics: n.metrics,
+		Waiter: waiter{n}, Hub: n.hub, Auth: who, Metrics: n.metrics,
 		Committed: n.committedBefore, DigestKey: digestKey[:], Log: n.logger, Clock: clock{}, Missing: n.missing, Degraded: n.deliveries.failing, Done: ctx.Done(),
 		Epoch: func() uint32 { return uint32(settings.Generation) }, Version: version, LoopbackTrusted: true,
 	}), nil

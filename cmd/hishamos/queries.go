@@ -9,7 +9,6 @@ import (
 	v1 "github.com/hishamos/hishamos/api/v1"
 	"github.com/hishamos/hishamos/domain"
 	"github.com/hishamos/hishamos/internal/auth"
-	"github.com/hishamos/hishamos/internal/pg"
 	"github.com/hishamos/hishamos/internal/projection"
 	"github.com/hishamos/hishamos/projections"
 )
@@ -17,7 +16,8 @@ import (
 // queries answers the API's questions from the read models: rows in, wire forms
 // out, and nothing else. It reads as the tenant that asks.
 type queries struct {
-	rows   pg.Reader
+	as     func(domain.Tenant) projections.DB // what a tenant may see
+	tokens projections.DB                     // everyone's tokens
 	reads  func() *projection.Runner
 	moment func(ctx context.Context, instant time.Time) (domain.Position, error)
 }
@@ -49,7 +49,7 @@ func (q queries) RunAt(ctx context.Context, t domain.Tenant, id string, at api.A
 }
 
 func (q queries) runAt(ctx context.Context, t domain.Tenant, id string, at domain.Position) (v1.Run, error) {
-	r, err := projections.Runs{DB: q.rows.Of(t)}.Get(ctx, t, domain.RunID(id), at)
+	r, err := projections.Runs{DB: q.as(t)}.Get(ctx, t, domain.RunID(id), at)
 	if err != nil {
 		return v1.Run{}, err
 	}
@@ -70,7 +70,7 @@ func (q queries) runAt(ctx context.Context, t domain.Tenant, id string, at domai
 }
 
 func (q queries) Runs(ctx context.Context, t domain.Tenant, f api.RunFilter, p api.Page) ([]v1.Run, string, error) {
-	page, err := projections.Runs{DB: q.rows.Of(t)}.List(ctx, t, projections.RunFilter{
+	page, err := projections.Runs{DB: q.as(t)}.List(ctx, t, projections.RunFilter{
 		States: f.States, Workflow: f.Workflow, Since: f.Since, OldestFirst: f.OldestTop,
 	}, p.After, p.Limit)
 	if err != nil {
@@ -84,7 +84,7 @@ func (q queries) Runs(ctx context.Context, t domain.Tenant, f api.RunFilter, p a
 }
 
 func (q queries) Task(ctx context.Context, t domain.Tenant, run, path string) (v1.Task, error) {
-	task, err := projections.Tasks{DB: q.rows.Of(t)}.Get(ctx, t, domain.RunID(run), domain.StepPath(path), 0)
+	task, err := projections.Tasks{DB: q.as(t)}.Get(ctx, t, domain.RunID(run), domain.StepPath(path), 0)
 	if err != nil {
 		return v1.Task{}, err
 	}
@@ -92,7 +92,7 @@ func (q queries) Task(ctx context.Context, t domain.Tenant, run, path string) (v
 }
 
 func (q queries) Tasks(ctx context.Context, t domain.Tenant, f api.TaskFilter, p api.Page) ([]v1.Task, string, error) {
-	page, err := projections.Tasks{DB: q.rows.Of(t)}.List(ctx, t, projections.TaskFilter{
+	page, err := projections.Tasks{DB: q.as(t)}.List(ctx, t, projections.TaskFilter{
 		States: f.States, Agent: f.Agent, Run: domain.RunID(f.Run),
 	}, p.After, p.Limit)
 	if err != nil {
@@ -107,7 +107,7 @@ func (q queries) Tasks(ctx context.Context, t domain.Tenant, f api.TaskFilter, p
 
 func (q queries) Workflow(ctx context.Context, t domain.Tenant, id string, version int) (v1.Workflow, error) {
 	entity := domain.NamedStreamID(t, "workflow", id).Entity()
-	w, err := projections.Workflows{DB: q.rows.Of(t)}.Get(ctx, t, entity, 0)
+	w, err := projections.Workflows{DB: q.as(t)}.Get(ctx, t, entity, 0)
 	if err != nil {
 		return v1.Workflow{}, err
 	}
@@ -116,7 +116,7 @@ func (q queries) Workflow(ctx context.Context, t domain.Tenant, id string, versi
 		out.Definition = &w.Definition
 		return out, nil
 	}
-	versions, err := projections.Workflows{DB: q.rows.Of(t)}.Versions(ctx, t, entity)
+	versions, err := projections.Workflows{DB: q.as(t)}.Versions(ctx, t, entity)
 	if err != nil {
 		return v1.Workflow{}, err
 	}
@@ -130,7 +130,7 @@ func (q queries) Workflow(ctx context.Context, t domain.Tenant, id string, versi
 }
 
 func (q queries) Workflows(ctx context.Context, t domain.Tenant, archived bool, p api.Page) ([]v1.Workflow, string, error) {
-	page, err := projections.Workflows{DB: q.rows.Of(t)}.List(ctx, t, projections.WorkflowFilter{Archived: archived}, p.After, p.Limit)
+	page, err := projections.Workflows{DB: q.as(t)}.List(ctx, t, projections.WorkflowFilter{Archived: archived}, p.After, p.Limit)
 	if err != nil {
 		return nil, "", err
 	}
@@ -142,7 +142,7 @@ func (q queries) Workflows(ctx context.Context, t domain.Tenant, archived bool, 
 }
 
 func (q queries) Versions(ctx context.Context, t domain.Tenant, id string) ([]v1.WorkflowVersion, error) {
-	versions, err := projections.Workflows{DB: q.rows.Of(t)}.Versions(ctx, t, domain.NamedStreamID(t, "workflow", id).Entity())
+	versions, err := projections.Workflows{DB: q.as(t)}.Versions(ctx, t, domain.NamedStreamID(t, "workflow", id).Entity())
 	if err != nil {
 		return nil, err
 	}
@@ -155,7 +155,7 @@ func (q queries) Versions(ctx context.Context, t domain.Tenant, id string) ([]v1
 }
 
 func (q queries) ByWorkflow(ctx context.Context, t domain.Tenant, from, to time.Time) ([]v1.WorkflowUsage, error) {
-	rows, err := projections.Usage{DB: q.rows.Of(t)}.Workflows(ctx, t, days(from, to))
+	rows, err := projections.Usage{DB: q.as(t)}.Workflows(ctx, t, days(from, to))
 	if err != nil {
 		return nil, err
 	}
@@ -171,7 +171,7 @@ func (q queries) ByWorkflow(ctx context.Context, t domain.Tenant, from, to time.
 }
 
 func (q queries) ByAgent(ctx context.Context, t domain.Tenant, from, to time.Time) ([]v1.AgentUsage, error) {
-	rows, err := projections.Usage{DB: q.rows.Of(t)}.Agents(ctx, t, days(from, to))
+	rows, err := projections.Usage{DB: q.as(t)}.Agents(ctx, t, days(from, to))
 	if err != nil {
 		return nil, err
 	}
@@ -189,7 +189,7 @@ func (q queries) ByAgent(ctx context.Context, t domain.Tenant, from, to time.Tim
 // for among everyone's, by a secret that nobody can guess. While the read model is being built nobody can
 // say that a token is unknown.
 func (q queries) ByHash(ctx context.Context, hash string) (auth.Token, bool, error) {
-	t, err := projections.Tokens{DB: q.rows.Everyone()}.BySecret(ctx, hash)
+	t, err := projections.Tokens{DB: q.tokens}.BySecret(ctx, hash)
 	if errors.Is(err, projections.ErrNoToken) {
 		_, err := q.reads().Position(ctx, projections.TokensDefinition().Name)
 		return auth.Token{}, false, err

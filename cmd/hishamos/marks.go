@@ -108,16 +108,21 @@ func (n *node) admit() error {
 // watchLimits keeps the answer of admit up to date.
 func (n *node) watchLimits(ctx context.Context) {
 	for {
-		reason := n.limits(ctx)
-		if reason == nil {
-			n.refusal.Store(nil)
-		} else {
-			n.refusal.Store(&reason)
-		}
+		n.judge(ctx)
 		if !wait(ctx, lagEvery) {
 			return
 		}
 	}
+}
+
+// judge takes the figures and decides whether new work is admitted.
+func (n *node) judge(ctx context.Context) {
+	reason := n.limits(ctx)
+	if reason == nil {
+		n.refusal.Store(nil)
+		return
+	}
+	n.refusal.Store(&reason)
 }
 
 func (n *node) limits(ctx context.Context) error {

@@ -18,6 +18,7 @@ import (
 	"github.com/hishamos/hishamos/events"
 	"github.com/hishamos/hishamos/internal/config"
 	"github.com/hishamos/hishamos/internal/dispatch"
+	"github.com/hishamos/hishamos/internal/eventstore/batch"
 	"github.com/hishamos/hishamos/internal/eventstore/postgres"
 	"github.com/hishamos/hishamos/internal/failpoint"
 	"github.com/hishamos/hishamos/internal/lease"
@@ -79,7 +80,10 @@ func openNode(ctx context.Context, cfg config.Config, logger *slog.Logger, show 
 		ground: g, id: uuid.Must(uuid.NewV7()).String(), secret: newSecret(), library: lib, metrics: telemetry.NewMetrics(),
 		board: lease.NewBoard(clock{}), timers: timer.NewWheel(),
 	}
-	n.store, err = postgres.New(ctx, g.writer, postgres.Options{QueueLimit: cfg.QueueLimit, Admit: n.admit, Connected: n.reconnected, Logger: logger})
+	n.store, err = postgres.New(ctx, g.writer, postgres.Options{
+		QueueLimit: cfg.QueueLimit, TenantQueueLimit: n.tenantShare(), Limits: batch.Limits{EventData: cfg.EventLimit, Append: cfg.AppendLimit},
+		Admit: n.admit, Connected: n.reconnected, Logger: logger,
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -90,7 +94,13 @@ func openNode(ctx context.Context, cfg config.Config, logger *slog.Logger, show 
 		return nil, err
 	}
 	n.follow(settings)
-	n.dispatcher = dispatch.New(n.store, dispatch.Options{Committed: n.committed, Level: func() int { return int(n.level.Load()) }}, aggregates()...)
+	n.dispatcher = dispatch.New(n.store, dispatch.Options{
+		Committed: n.committed, Level: func() int { return int(n.level.Load()) },
+		Limits: dispatch.Limits{
+			Working: min(cfg.QueueLimit, workingLimit), Waiting: cfg.QueueLimit, TenantWaiting: n.tenantShare(),
+			TenantRate: cfg.TenantRate, StreamRate: cfg.StreamRate,
+		},
+	}, aggregates()...)
 	if n.asking, err = n.reader(); err != nil {
 		return nil, err
 	}
@@ -98,6 +108,13 @@ func openNode(ctx context.Context, cfg config.Config, logger *slog.Logger, show 
 	n.wakes = newSplitter(n.store.Wake())
 	return n, nil
 }
+
+// workingLimit is how many new commands are carried out at once, half of them one
+// tenant's: enough for full batches, and no more than they are quick with.
+const workingLimit = 128
+
+// tenantShare is how many commands of one tenant may wait.
+func (n *node) tenantShare() int { return max(1, n.cfg.QueueLimit*n.cfg.TenantShare/100) }
 
 // committed takes fresh commits to where they save a detour. All of it is an
 // optimisation: what is missed here comes from the store or from Kafka.

@@ -51,6 +51,11 @@ type Config struct {
 	CheckpointInterval time.Duration `env:"HISHAMOS_CHECKPOINT_INTERVAL" envDefault:"10s" doc:"Time after which a checkpoint is made if there are new events."`
 
 	QueueLimit      int   `env:"HISHAMOS_QUEUE_LIMIT" envDefault:"4096" min:"1" max:"10000000" doc:"Commands that may wait to be committed; further ones are refused with 503."`
+	TenantShare     int   `env:"HISHAMOS_TENANT_QUEUE_SHARE" envDefault:"50" min:"1" max:"100" doc:"Percent of the commands that wait which may be one tenant's; further ones of it are refused with 429."`
+	TenantRate      int   `env:"HISHAMOS_TENANT_RATE" envDefault:"0" min:"0" max:"10000000" doc:"Commands a second that one tenant may send; further ones are refused with 429; 0: any number."`
+	StreamRate      int   `env:"HISHAMOS_STREAM_RATE" envDefault:"200" min:"0" max:"10000000" doc:"Commands a second that may change one stream, such as a run; further ones are refused with 429; 0: any number."`
+	EventLimit      int   `env:"HISHAMOS_EVENT_LIMIT" envDefault:"65536" min:"1024" max:"65536" doc:"Bytes of data that one event may carry; a request that leads to more is refused with 413."`
+	AppendLimit     int   `env:"HISHAMOS_APPEND_LIMIT" envDefault:"1048576" min:"1024" max:"1048576" doc:"Bytes of data that the events of one command may carry together; more is refused with 413."`
 	RelayLagLimit   int64 `env:"HISHAMOS_RELAY_LAG_LIMIT" envDefault:"1000000" min:"1" doc:"Events that may wait to be published; above it new work is refused with 503."`
 	MinFreeDisk     Bytes `env:"HISHAMOS_MIN_FREE_DISK" envDefault:"512MB" doc:"Free disk space below which new work is refused with 503."`
 	IdempotencyDays int   `env:"HISHAMOS_IDEMPOTENCY_DAYS" envDefault:"7" min:"7" max:"3650" doc:"Days for which a repeated Idempotency-Key gets the first answer again."`

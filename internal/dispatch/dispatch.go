@@ -32,6 +32,8 @@ type Options struct {
 	// Level is the highest level of event types that may be written now; nil:
 	// the build's own.
 	Level func() int
+	// Limits bound the new work that is let in.
+	Limits Limits
 }
 
 // Dispatcher implements commands.Dispatcher.
@@ -40,6 +42,7 @@ type Dispatcher struct {
 	opts       Options
 	aggregates map[string]Aggregate
 	cache      *cache
+	gate       *gate
 }
 
 var _ commands.Dispatcher = (*Dispatcher)(nil)
@@ -76,7 +79,7 @@ func New(store eventstore.Store, opts Options, aggregates ...Aggregate) *Dispatc
 	if opts.Level == nil {
 		opts.Level = func() int { return events.Level }
 	}
-	d := &Dispatcher{store: store, opts: opts, aggregates: make(map[string]Aggregate, len(aggregates)), cache: newCache(opts.CacheStreams)}
+	d := &Dispatcher{store: store, opts: opts, aggregates: make(map[string]Aggregate, len(aggregates)), cache: newCache(opts.CacheStreams), gate: newGate(opts.Limits)}
 	for _, a := range aggregates {
 		d.aggregates[a.kind()] = a
 	}
@@ -97,8 +100,16 @@ func (d *Dispatcher) Do(ctx context.Context, r commands.Request) (commands.Recei
 	if err != nil {
 		return commands.Receipt{}, err
 	}
+	leave, err := d.enter(ctx, r)
+	if err != nil {
+		return commands.Receipt{}, err
+	}
+	defer leave()
 	q := d.cache.acquire(r.Command.Target())
 	defer d.cache.release(q)
+	if d.isNew(r) && !q.mayChange(d.opts.Limits.StreamRate, d.opts.Clock.Now()) {
+		return commands.Receipt{}, ErrStreamRate
+	}
 	for range maxTries {
 		receipt, again, err := d.try(ctx, q, a, r)
 		if !again {
@@ -109,6 +120,25 @@ func (d *Dispatcher) Do(ctx context.Context, r commands.Request) (commands.Recei
 		}
 	}
 	return commands.Receipt{}, ErrContended
+}
+
+// isNew says that a request is for new work, which is let in within limits: it
+// does not end what has begun, and is not the program's own.
+func (d *Dispatcher) isNew(r commands.Request) bool {
+	_, urgent := r.Command.(commands.Urgent)
+	return !urgent && r.Principal.Tenant != domain.SystemTenant
+}
+
+// enter lets a request in; leave must be called when it has been carried out.
+func (d *Dispatcher) enter(ctx context.Context, r commands.Request) (leave func(), err error) {
+	if !d.isNew(r) {
+		return func() {}, nil
+	}
+	t := r.Principal.Tenant
+	if err := d.gate.enter(ctx, t, d.opts.Clock.Now()); err != nil {
+		return nil, err
+	}
+	return func() { d.gate.leave(t) }, nil
 }
 
 // admit checks everything that does not need the stream's state.

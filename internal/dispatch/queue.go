@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/hishamos/hishamos/domain"
 	"github.com/hishamos/hishamos/events"
@@ -28,6 +29,7 @@ type queue struct {
 	committed domain.Sequence
 	era       int           // raised when state turned out wrong and must be loaded again
 	changed   chan struct{} // closed and replaced when anything above changes
+	rate      bucket
 
 	refs    int           // guarded by cache.mu
 	element *list.Element // guarded by cache.mu
@@ -43,6 +45,17 @@ func newQueue(stream domain.StreamID) *queue {
 	q := &queue{stream: stream, turn: make(chan struct{}, 1), changed: make(chan struct{})}
 	q.turn <- struct{}{}
 	return q
+}
+
+// mayChange uses one of the changes a second that a stream may have; 0: any
+// number.
+func (q *queue) mayChange(rate int, now time.Time) bool {
+	if rate <= 0 {
+		return true
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.rate.take(rate, now)
 }
 
 func (q *queue) lock(ctx context.Context) error {

@@ -47,10 +47,10 @@ func (m *marks) run(ctx context.Context) {
 		}
 		if r := m.n.relay.Load(); r != nil {
 			failpoint.Hit("relay.before_mark")
-			if err := m.save(ctx, r.Mark()); err != nil {
-				m.n.logger.Warn("save relay mark", "error", err)
-			} else {
+			if err := m.save(ctx, r.Mark()); err == nil {
 				failpoint.Hit("relay.after_mark")
+			} else if ctx.Err() == nil {
+				m.n.logger.Warn("save relay mark", "error", err)
 			}
 		}
 		if !wait(ctx, markEvery) {

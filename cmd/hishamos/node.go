@@ -80,9 +80,11 @@ func openNode(ctx context.Context, cfg config.Config, logger *slog.Logger, show 
 		ground: g, id: uuid.Must(uuid.NewV7()).String(), secret: newSecret(), library: lib, metrics: telemetry.NewMetrics(),
 		board: lease.NewBoard(clock{}), timers: timer.NewWheel(),
 	}
+	commits := newFresh(n.committed)
+	g.onClose(func(context.Context) error { commits.close(); return nil })
 	n.store, err = postgres.New(ctx, g.writer, postgres.Options{
 		QueueLimit: cfg.QueueLimit, TenantQueueLimit: n.tenantShare(), Limits: batch.Limits{EventData: cfg.EventLimit, Append: cfg.AppendLimit},
-		Admit: n.admit, Connected: n.reconnected, Logger: logger,
+		Admit: n.admit, Connected: n.reconnected, Committed: commits.committed, Logger: logger,
 	})
 	if err != nil {
 		return nil, err
@@ -95,7 +97,7 @@ func openNode(ctx context.Context, cfg config.Config, logger *slog.Logger, show 
 	}
 	n.follow(settings)
 	n.dispatcher = dispatch.New(n.store, dispatch.Options{
-		Committed: n.committed, Level: func() int { return int(n.level.Load()) },
+		Level: func() int { return int(n.level.Load()) },
 		Limits: dispatch.Limits{
 			Working: min(cfg.QueueLimit, workingLimit), Waiting: cfg.QueueLimit, TenantWaiting: n.tenantShare(),
 			TenantRate: cfg.TenantRate, StreamRate: cfg.StreamRate,

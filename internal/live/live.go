@@ -154,36 +154,51 @@ func (h *Hub) join(ctx context.Context, f *Feed) (domain.Position, error) {
 		}
 		if h.groups[t] == nil {
 			h.groups[t] = &group{feeds: make(map[*Feed]struct{}), tail: head.Position}
+			h.look() // something may have been committed after Head and before this
 		}
 	}
 	g := h.groups[t]
 	g.feeds[f] = struct{}{}
-	select { // something may have been committed after Head and before this
-	case h.kick <- struct{}{}:
-	default:
-	}
 	return g.tail, nil
 }
 
-// Committed hands out fresh commits of this process without reading them back. It
-// only spares the hub reads: what does not follow on what was offered before is
-// left to Run.
-func (h *Hub) Committed(records []events.Record) {
-	if len(records) == 0 {
-		return
+// look makes Run look at the log.
+func (h *Hub) look() {
+	select {
+	case h.kick <- struct{}{}:
+	default:
 	}
+}
+
+// Committed hands out fresh commits of this process, in their order, without
+// reading them back. What does not follow on what was offered before is left to
+// Run.
+func (h *Hub) Committed(records []events.Record) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for t, g := range h.groups {
-		if records[0].Position != g.tail+1 {
+		fresh := after(records, g.tail)
+		if len(fresh) == 0 {
 			continue
 		}
-		page := eventstore.Page{Records: visible(t, records), Reached: records[len(records)-1].Position}
+		if fresh[0].Position != g.tail+1 {
+			h.look()
+			continue
+		}
+		page := eventstore.Page{Records: visible(t, fresh), Reached: fresh[len(fresh)-1].Position}
 		g.tail = page.Reached
 		for f := range g.feeds {
 			f.offer(page, h.opts.Buffer)
 		}
 	}
+}
+
+// after leaves out the records up to a position.
+func after(records []events.Record, p domain.Position) []events.Record {
+	for len(records) > 0 && records[0].Position <= p {
+		records = records[1:]
+	}
+	return records
 }
 
 // visible are the records that a tenant's group may be handed at all. These come

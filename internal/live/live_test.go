@@ -284,6 +284,24 @@ func TestACommitOfThisProcessIsHandedOutWithoutReadingIt(t *testing.T) {
 	}
 }
 
+func TestACommitThatWasReadInPartIsHandedOutFromThereOn(t *testing.T) {
+	t.Parallel()
+	s := newStore()
+	h := live.New(s, live.Options{Poll: time.Hour}) // and nobody runs it
+	f, err := h.Watch(t.Context(), "t", "t/run_1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	one := events.Record{Envelope: events.Envelope{Type: "run.started", Stream: "t/run_1", Sequence: 1, Position: 1}}
+	two := events.Record{Envelope: events.Envelope{Type: "run.step_scheduled", Stream: "t/run_1", Sequence: 2, Position: 2}}
+	h.Committed([]events.Record{one})
+	h.Committed([]events.Record{one, two})
+	if got, err := f.Next(t.Context()); err != nil || len(got) != 2 {
+		t.Errorf("%d records: %v", len(got), err)
+	}
+}
+
 func TestAFeedIsNotHandedTheFreshCommitsOfAnotherTenant(t *testing.T) {
 	t.Parallel()
 	h := live.New(newStore(), live.Options{Poll: time.Hour})

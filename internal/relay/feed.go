@@ -15,6 +15,7 @@ type feed struct {
 
 	mu  sync.Mutex
 	run []events.Record
+	end domain.Position // of the newest that was fed
 }
 
 // add appends records that follow on. After a gap, or when nobody takes them,
@@ -33,12 +34,21 @@ func (f *feed) add(records []events.Record) {
 			f.run = nil
 		}
 		f.run = append(f.run, *r)
+		f.end = r.Position
 	}
 	f.mu.Unlock()
 	select {
 	case f.wake <- struct{}{}:
 	default:
 	}
+}
+
+// reaches reports whether everything before a position was fed, so that nothing
+// of this process's waits in the store.
+func (f *feed) reaches(next domain.Position) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.end+1 == next
 }
 
 // take returns up to limit records from a position on, or nil and how many are

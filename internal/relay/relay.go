@@ -63,6 +63,7 @@ type Relay struct {
 	topics   map[string]bool
 	inFlight []flight
 	hint     hint
+	look     bool // the store may have more than was fed
 
 	mu        sync.Mutex
 	published log.Mark
@@ -119,6 +120,7 @@ func (r *Relay) Feed(records []events.Record) { r.feed.add(records) }
 // how many messages were acknowledged meanwhile. It resumes first if it has to.
 // (0, nil) means that everything the store has is published.
 func (r *Relay) Step(ctx context.Context) (published int, err error) {
+	r.look = true
 	for {
 		n, idle, err := r.step(ctx)
 		published += n
@@ -139,14 +141,14 @@ func (r *Relay) Step(ctx context.Context) (published int, err error) {
 // step takes what is acknowledged and sends one batch if there is one and room
 // for it; idle says that there was none. It does not wait for acknowledgements.
 func (r *Relay) step(ctx context.Context) (published int, idle bool, err error) {
-	if err := r.held(ctx); err != nil {
-		r.abandon()
-		return 0, true, err
-	}
 	if !r.resumed {
+		if err := r.hold(ctx); err != nil {
+			return 0, true, err
+		}
 		if err := r.Resume(ctx); err != nil {
 			return 0, true, err
 		}
+		r.look = true
 	}
 	published, err = r.settle()
 	if err != nil || len(r.inFlight) >= r.opts.InFlight {
@@ -162,6 +164,9 @@ func (r *Relay) step(ctx context.Context) (published int, idle bool, err error) 
 	if err != nil || len(records) == 0 {
 		return published, true, err
 	}
+	if err := r.hold(ctx); err != nil {
+		return published, true, err
+	}
 	if err := r.send(ctx, records); err != nil {
 		r.abandon()
 		return published, true, err
@@ -170,24 +175,30 @@ func (r *Relay) step(ctx context.Context) (published int, idle bool, err error) 
 	return published + n, false, err
 }
 
-func (r *Relay) held(ctx context.Context) error {
+// hold makes sure that this relay may write; without the lock it gives up what is
+// on its way.
+func (r *Relay) hold(ctx context.Context) error {
 	if r.opts.Lock == nil {
 		return nil
 	}
 	if err := r.opts.Lock.Held(ctx); err != nil {
+		r.abandon()
 		return fmt.Errorf("hold relay lock: %w", err)
 	}
 	return nil
 }
 
-// read returns the records from next on, checked to follow on.
+// read returns the records from next on, checked to follow on. The store is asked
+// only when it may have more than was fed.
 func (r *Relay) read(ctx context.Context) ([]events.Record, error) {
 	records, gap := r.feed.take(r.next, r.opts.Batch)
-	if records == nil {
+	if records == nil && (r.look || !r.feed.reaches(r.next)) {
+		limit := min(r.opts.Batch, gap)
 		var err error
-		if records, err = r.store.ReadAll(ctx, r.next-1, min(r.opts.Batch, gap)); err != nil {
+		if records, err = r.store.ReadAll(ctx, r.next-1, limit); err != nil {
 			return nil, fmt.Errorf("read after %d: %w", r.next-1, err)
 		}
+		r.look = len(records) == limit
 	}
 	at, hash := r.next, r.hash
 	for i := range records {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"sync/atomic"
 	"testing"
 
 	"github.com/hishamos/hishamos/domain"
@@ -94,12 +95,12 @@ func TestAnEmptyKafkaIsFilledAgain(t *testing.T) {
 // counting counts the events read.
 type counting struct {
 	eventstore.Reader
-	read int
+	read atomic.Int64
 }
 
 func (c *counting) ReadAll(ctx context.Context, after domain.Position, limit int) ([]events.Record, error) {
 	records, err := c.Reader.ReadAll(ctx, after, limit)
-	c.read += len(records)
+	c.read.Add(int64(len(records)))
 	return records, err
 }
 
@@ -118,8 +119,8 @@ func TestAnIdlePartitionDoesNotMakeARestartReadTheWholeStore(t *testing.T) {
 	if n := drain(t, second); n != 20 {
 		t.Fatalf("published %d", n)
 	}
-	if c.read > 100 {
-		t.Fatalf("read %d events to publish 20", c.read)
+	if c.read.Load() > 100 {
+		t.Fatalf("read %d events to publish 20", c.read.Load())
 	}
 	check(t, second.Close(t.Context()))
 	fill(t, s, 20, "token.issued")
@@ -249,12 +250,12 @@ func TestFedEventsNeedNoReadingAndAGapIsReadFromTheStore(t *testing.T) {
 	check(t, err)
 	r.Feed(all[:10])
 	r.Feed(all[5:20]) // overlaps
-	if n, err := r.Step(t.Context()); n != 20 || err != nil || c.read != 0 {
-		t.Fatalf("published %d with %d read, %v", n, c.read, err)
+	if n, err := r.Step(t.Context()); n != 20 || err != nil || c.read.Load() != 0 {
+		t.Fatalf("published %d with %d read, %v", n, c.read.Load(), err)
 	}
 	r.Feed(all[50:]) // 20 to 49 never came
-	if n := drain(t, r); n != 80 || c.read != 30 {
-		t.Fatalf("published %d with %d read", n, c.read)
+	if n := drain(t, r); n != 80 || c.read.Load() != 30 {
+		t.Fatalf("published %d with %d read", n, c.read.Load())
 	}
 	r.Feed(all[:10]) // old news
 	if n := drain(t, r); n != 0 {

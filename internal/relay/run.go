@@ -61,8 +61,10 @@ func (r *Relay) wait(ctx context.Context, wake, fed <-chan struct{}, limit time.
 	select {
 	case <-answered:
 	case <-wake:
+		r.look = true
 	case <-fed:
 	case <-timer.C:
+		r.look = true
 		if r.resumed && len(r.inFlight) == 0 {
 			if err := r.storeHint(ctx); err != nil {
 				r.opts.Logger.Warn("relay hint is not stored", "error", err)

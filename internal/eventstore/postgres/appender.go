@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"runtime"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -298,7 +299,7 @@ func (a *appender) commit(b *batch.Batch, items []*item, out []outcome) {
 	if !b.Empty() {
 		a.batches.Add(1)
 		a.appends.Add(uint64(len(b.Commands)))
-		a.store.signal()
+		a.hand(b)
 		a.makers.ahead(int64(b.Head.Position))
 	}
 	for i, it := range items {
@@ -308,6 +309,16 @@ func (a *appender) commit(b *batch.Batch, items []*item, out []outcome) {
 		}
 		it.answer(o.receipt, o.err)
 	}
+}
+
+// hand tells this process of a commit: by handing it over, or by a hint.
+func (a *appender) hand(b *batch.Batch) {
+	if a.opts.Committed == nil {
+		a.store.signal()
+		return
+	}
+	a.store.handed.Store(uint64(b.Head.Position))
+	a.opts.Committed(slices.Concat(b.Records...))
 }
 
 // doubt notes for every item that may be committed now with what receipt.

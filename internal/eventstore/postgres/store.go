@@ -14,9 +14,11 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hishamos/hishamos/domain"
+	"github.com/hishamos/hishamos/events"
 	"github.com/hishamos/hishamos/internal/eventstore"
 	"github.com/hishamos/hishamos/internal/eventstore/batch"
 	"github.com/hishamos/hishamos/internal/pg"
@@ -55,6 +57,10 @@ type Options struct {
 	// Connected, if set, is asked before anything is appended on a fresh
 	// connection. A *domain.Error refuses appends, any other error is tried again.
 	Connected func(context.Context) error
+	// Committed, if set, is handed what this process commits, batch by batch and in
+	// order, before its callers are answered; Wake then tells of others' commits
+	// alone. It must not block. What it misses shows as a gap, and is in the store.
+	Committed func([]events.Record)
 	// Clock gives `recorded`. Default: the real one.
 	Clock domain.Clock
 	// Logger gets faults and recoveries. Default: slog.Default.
@@ -100,6 +106,7 @@ type Store struct {
 	queue    *queue
 	appender *appender
 	wake     chan struct{}
+	handed   atomic.Uint64 // the position up to which Committed was handed commits
 
 	stop    context.CancelFunc // ends what runs in the background
 	running sync.WaitGroup

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"strconv"
 	"time"
 )
 
@@ -43,8 +44,12 @@ func (s *Store) listenOnce(ctx context.Context) error {
 	}
 	s.signal()
 	for {
-		if _, err := conn.WaitForNotification(ctx); err != nil {
+		n, err := conn.WaitForNotification(ctx)
+		if err != nil {
 			return err
+		}
+		if at, err := strconv.ParseUint(n.Payload, 10, 64); err == nil && at <= s.handed.Load() {
+			continue // our own commit, or a gap that whoever takes commits has seen
 		}
 		s.signal()
 	}

@@ -49,10 +49,11 @@
 //	internal/schema               → domain
 //	internal/sim                  → nothing | it is a scheduler and faults; deciders and projectors come to it as values
 //	internal/telemetry            → domain, events
+//	internal/telemetry/tracing    → commands, domain, events, internal/eventstore, internal/lease, internal/llm, internal/log, internal/reaction | it wraps the parts it is given, and none knows it
 //	internal/testenv              → internal/embedded | a tool for developers, in no program
 //	internal/timer                → domain
 //	internal/watch                → api/v1, internal/client, internal/output/plain | it shows what the API answers
-//	internal/worker               → commands, domain, internal/failpoint, internal/lease, internal/pg
+//	internal/worker               → commands, domain, internal/failpoint, internal/lease, internal/pg, internal/telemetry
 //	cmd/hish                      → api/v1, domain, internal/auth, internal/client, internal/config, internal/output/markdown, internal/output/plain, internal/watch | the client speaks HTTP and links no part of the server
 //	cmd/hishamos                  → everything | it is the composition root, the only place that names adapters
 //
@@ -101,8 +102,14 @@
 //	github.com/twmb/franz-go/pkg/kfake            in internal/embedded
 //	github.com/twmb/franz-go/pkg/kmsg             in tests
 //	github.com/ulikunitz/xz                       in internal/embedded
+//	go.opentelemetry.io/otel                      in internal/telemetry, internal/telemetry/tracing
+//	go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp in internal/telemetry/tracing
+//	go.opentelemetry.io/otel/sdk                  in internal/telemetry/tracing
+//	go.opentelemetry.io/otel/trace                in internal/telemetry, internal/telemetry/tracing
+//	go.opentelemetry.io/proto/otlp                in tests
 //	go.uber.org/goleak                            in tests
 //	golang.org/x/mod                              in internal/checkpoint
 //	golang.org/x/term                             in cmd/hish
+//	google.golang.org/protobuf                    in tests
 //	pgregory.net/rapid                            in tests
 package hishamos

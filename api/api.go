@@ -46,6 +46,7 @@ type Options struct {
 	Hub        *live.Hub
 	Auth       *auth.Authenticator
 	Metrics    *telemetry.Metrics
+	Tracer     *telemetry.Tracer // nil: no spans
 	// DigestKey keys the digests by which repetitions of a request are told from
 	// reuse of its key. It is random, per log, and never changes.
 	DigestKey []byte

@@ -96,7 +96,6 @@ func (s *server) do(ctx context.Context, in CommandHeaders, c commands.Command, 
 	}
 	call.header.Set(headerCommand, strings.TrimPrefix(string(id), keyPrefix))
 
-	began := time.Now()
 	// The command is not given up when the client goes away: it has begun, and the
 	// client has the key to ask again.
 	doing, cancel := context.WithTimeout(context.WithoutCancel(ctx), commandTimeout)
@@ -105,11 +104,6 @@ func (s *server) do(ctx context.Context, in CommandHeaders, c commands.Command, 
 	r, err := s.Dispatcher.Do(doing, commands.Request{
 		ID: id, Principal: call.principal, Command: c, Expected: expected, Body: body, TraceParent: call.trace,
 	})
-	outcome := "ok"
-	if err != nil {
-		outcome = string(domain.KindOf(err))
-	}
-	s.Metrics.Command(c.CommandName(), outcome, time.Since(began))
 	if err != nil {
 		return done{}, err
 	}

@@ -28,6 +28,7 @@ const (
 	headerPosition = "Hishamos-Position"
 	headerCommand  = "Hishamos-Command"
 	headerRequest  = "X-Request-Id"
+	headerTrace    = "Traceresponse" // of W3C Trace Context: the trace that the request became part of
 )
 
 // bodyTimeout bounds how slowly a body may arrive.
@@ -44,6 +45,8 @@ type call struct {
 	contentType string
 	trace       string
 	mayKnow     bool // of a public route: may see more than others
+	began       time.Time
+	traced      func(status int) // ends the span of the request; nil: there is none
 }
 
 type callKey struct{}
@@ -66,7 +69,7 @@ func (s *server) guard(g *gin.Context) {
 	if !requestID.MatchString(id) {
 		id = s.IDs.NewID()
 	}
-	c := &call{header: g.Writer.Header(), method: r.Method, path: r.URL.Path, contentType: r.Header.Get("Content-Type")}
+	c := &call{header: g.Writer.Header(), method: r.Method, path: r.URL.Path, contentType: r.Header.Get("Content-Type"), began: began}
 	if t := r.Header.Get("Traceparent"); traceParent.MatchString(t) {
 		c.trace = t
 	}
@@ -188,6 +191,7 @@ func (s *server) enter(r row) func(huma.Context, func(huma.Context)) {
 	return func(h huma.Context, next func(huma.Context)) {
 		g := humagin.Unwrap(h)
 		err := s.admit(g, r)
+		s.trace(g, r, err)
 		if err == nil && r.fresh {
 			err = s.reflect(g.Request.Context(), g.GetHeader(headerPosition), !r.command)
 		}
@@ -197,6 +201,20 @@ func (s *server) enter(r row) func(huma.Context, func(huma.Context)) {
 		}
 		next(h)
 	}
+}
+
+// trace begins the span of a request. It continues the caller's trace only if
+// the caller was let in by a token: nobody else may write into a trace.
+func (s *server) trace(g *gin.Context, r row, refused error) {
+	c, ctx := callOf(g.Request.Context()), g.Request.Context()
+	if refused != nil || c.token == "" {
+		c.trace = ""
+	}
+	ctx, c.traced = s.Tracer.Request(telemetry.WithTraceParent(ctx, c.trace), r.Method, r.Path, c.began)
+	if own := telemetry.TraceParent(ctx); own != "" && c.token != "" {
+		c.header.Set(headerTrace, own)
+	}
+	g.Request = g.Request.WithContext(ctx)
 }
 
 // admit authenticates the caller and checks the permission.
@@ -273,6 +291,9 @@ func (s *server) account(g *gin.Context, began time.Time) {
 	}
 	if !strings.HasPrefix(g.Writer.Header().Get("Content-Type"), sseType) {
 		s.Metrics.Request(g.Request.Method, route, status, took)
+	}
+	if c := callOf(g.Request.Context()); c.traced != nil {
+		c.traced(status)
 	}
 	level := slog.LevelInfo
 	if status >= http.StatusInternalServerError {

@@ -30,6 +30,11 @@ type Work struct {
 	Effect   EffectClass     `json:"effect"`
 	Begun    bool            `json:"begun,omitempty"` // its effect may have happened: an at-most-once one is not offered again
 	Deadline time.Time       `json:"deadline"`        // when the attempt times out
+
+	// For those who watch, and empty while nobody does: the trace that offered
+	// the work, and when.
+	TraceParent string    `json:"traceparent,omitempty"`
+	Offered     time.Time `json:"offered,omitzero"`
 }
 
 // Timer is an instant at which a stream wants a command. It may fire more than
@@ -38,6 +43,8 @@ type Timer struct {
 	Stream StreamID  `json:"stream"`
 	ID     string    `json:"id"`
 	Due    time.Time `json:"due"`
+
+	TraceParent string `json:"traceparent,omitempty"` // the trace that set it, while traces are kept
 }
 
 // Intents is everything a stream waits for from outside itself. It is a

@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/hishamos/hishamos/commands"
 	"github.com/hishamos/hishamos/domain"
 	"github.com/hishamos/hishamos/events"
 	"github.com/hishamos/hishamos/internal/config"
@@ -28,6 +29,7 @@ import (
 	"github.com/hishamos/hishamos/internal/reaction"
 	"github.com/hishamos/hishamos/internal/relay"
 	"github.com/hishamos/hishamos/internal/telemetry"
+	"github.com/hishamos/hishamos/internal/telemetry/tracing"
 	"github.com/hishamos/hishamos/internal/timer"
 	"github.com/hishamos/hishamos/library"
 )
@@ -42,6 +44,8 @@ type node struct {
 	store      *postgres.Store
 	queries    postgres.Queries // the store as requests see it
 	dispatcher *dispatch.Dispatcher
+	commands   commands.Dispatcher // the dispatcher, watched
+	tracer     *telemetry.Tracer   // nil: no traces are kept
 	hub        *live.Hub
 	wakes      *splitter
 	log        log.Log
@@ -96,13 +100,17 @@ func openNode(ctx context.Context, cfg config.Config, logger *slog.Logger, show 
 		return nil, err
 	}
 	n.follow(settings)
-	n.dispatcher = dispatch.New(n.store, dispatch.Options{
+	if err := n.openTracer(ctx); err != nil {
+		return nil, err
+	}
+	n.dispatcher = dispatch.New(tracing.Store(n.tracer, n.store), dispatch.Options{
 		Level: func() int { return int(n.level.Load()) },
 		Limits: dispatch.Limits{
 			Working: min(cfg.QueueLimit, workingLimit), Waiting: cfg.QueueLimit, TenantWaiting: n.tenantShare(),
 			TenantRate: cfg.TenantRate, StreamRate: cfg.StreamRate,
 		},
 	}, aggregates()...)
+	n.commands = watched{n.metrics, tracing.Dispatcher(n.tracer, n.dispatcher)}
 	if n.asking, err = n.reader(); err != nil {
 		return nil, err
 	}

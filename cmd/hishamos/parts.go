@@ -24,6 +24,8 @@ import (
 	projectionpg "github.com/hishamos/hishamos/internal/projection/postgres"
 	"github.com/hishamos/hishamos/internal/reaction"
 	"github.com/hishamos/hishamos/internal/relay"
+	"github.com/hishamos/hishamos/internal/telemetry"
+	"github.com/hishamos/hishamos/internal/telemetry/tracing"
 	"github.com/hishamos/hishamos/internal/worker"
 	"github.com/hishamos/hishamos/projections"
 )
@@ -81,7 +83,7 @@ func (n *node) runRelay(ctx context.Context) error {
 	go marks.run(ctx)
 	options := n.relayOptions()
 	options.Lock, options.OnPublished = session, marks.published
-	r := relay.New(woken{n.store, wake}, n.log, options)
+	r := relay.New(woken{n.store, wake}, tracing.Log(n.tracer, n.log), options)
 	n.relay.Store(r)
 	defer n.relay.Store(nil)
 	n.logger.Info("relay publishes", "epoch", n.epoch.Load(), "partitions", n.partitions)
@@ -172,7 +174,7 @@ func (n *node) react(ctx context.Context, all ...reaction.Reaction) error {
 		Requeues:    reaction.PostgresRequeues{Pool: n.writer},
 		Deployed:    n.deployedFrom,
 		DeadLetters: prefixedPublisher{dead, string(n.cfg.KafkaPrefix)},
-	}, all...)
+	}, tracing.Reactions(n.tracer, all)...)
 	if err != nil {
 		return err
 	}
@@ -184,7 +186,7 @@ func (n *node) react(ctx context.Context, all ...reaction.Reaction) error {
 	others.Go(func() {
 		n.timers.Run(ctx, clock{}, func(ctx context.Context, t domain.Timer) error {
 			failpoint.Hit("timer.before_fire")
-			err := ports.FireTimer(ctx, t)
+			err := ports.FireTimer(telemetry.WithTraceParent(ctx, t.TraceParent), t)
 			failpoint.Hit("timer.after_fire")
 			if err != nil && ctx.Err() == nil {
 				n.logger.Warn("fire timer", "stream", t.Stream, "timer", t.ID, "error", err)
@@ -258,7 +260,7 @@ func (n *node) officeHost() string {
 }
 
 func (n *node) local() worker.Local {
-	return worker.Local{Board: n.board, Dispatcher: n.dispatcher}
+	return worker.Local{Board: n.board, Dispatcher: n.commands}
 }
 
 // runWorkers performs steps: for this process if it owns runs, else for all
@@ -268,7 +270,7 @@ func (n *node) runWorkers(ctx context.Context, here bool) error {
 	if err != nil {
 		return err
 	}
-	pool := &worker.Pool{Perform: perform, Holder: n.id, Slots: n.cfg.Workers, Logger: n.logger, Office: n.local()}
+	pool := &worker.Pool{Perform: perform, Holder: n.id, Slots: n.cfg.Workers, Logger: n.logger, Office: n.local(), Watch: tracing.Step(n.tracer)}
 	if !here {
 		remote := worker.NewRemote(worker.Registry{Pool: n.writer}.Live, n.id, n.cfg.Workers, n.logger)
 		go remote.Run(ctx)

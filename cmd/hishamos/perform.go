@@ -3,10 +3,12 @@ package main
 import (
 	"crypto/rand"
 	"encoding/json"
+	"net/http"
 
 	"github.com/hishamos/hishamos/internal/agentloop"
 	"github.com/hishamos/hishamos/internal/llm"
 	"github.com/hishamos/hishamos/internal/llm/openai"
+	"github.com/hishamos/hishamos/internal/telemetry/tracing"
 	"github.com/hishamos/hishamos/internal/worker"
 )
 
@@ -23,10 +25,13 @@ func (n *node) perform() (worker.Perform, error) {
 	}
 	model := ""
 	if n.cfg.OpenAIKey.Set() {
-		provider = openai.New(openai.Config{BaseURL: n.cfg.OpenAIBaseURL, Key: n.cfg.OpenAIKey.Reveal()})
+		provider = openai.New(openai.Config{
+			BaseURL: n.cfg.OpenAIBaseURL, Key: n.cfg.OpenAIKey.Reveal(),
+			Client: &http.Client{Transport: n.tracer.Transport(http.DefaultTransport)},
+		})
 		model = n.cfg.Model
 	}
-	loop := &agentloop.Loop{Library: n.library, Provider: provider, Model: model, Prices: prices, Random: rand.Reader, Clock: clock{}, Logger: n.logger}
+	loop := &agentloop.Loop{Library: n.library, Provider: tracing.Provider(n.tracer, provider), Model: model, Prices: prices, Random: rand.Reader, Clock: clock{}, Logger: n.logger}
 	return n.bench.perform(loop.Do)
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/hishamos/hishamos/internal/dispatch"
 	"github.com/hishamos/hishamos/internal/eventstore"
 	"github.com/hishamos/hishamos/internal/lease"
+	"github.com/hishamos/hishamos/internal/telemetry/tracing"
 	"github.com/hishamos/hishamos/internal/timer"
 )
 
@@ -32,6 +33,7 @@ func aggregates() []dispatch.Aggregate {
 func (n *node) ports() handlers.Ports {
 	p := portsOf(n.store, n.dispatcher, n.board, n.timers)
 	p.Logger = n.logger
+	p.Dispatcher, p.RunIntents = n.commands, tracing.Intents(n.tracer, p.RunIntents)
 	return p
 }
 

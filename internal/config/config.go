@@ -13,6 +13,7 @@ package config
 import (
 	"log/slog"
 	"net"
+	"strings"
 	"time"
 )
 
@@ -63,6 +64,16 @@ type Config struct {
 	OpenAIKey     Secret `env:"OPENAI_API_KEY" shown:"none: models are simulated" doc:"Key of an OpenAI-compatible provider."`
 	OpenAIBaseURL string `env:"OPENAI_BASE_URL" envDefault:"https://api.openai.com/v1" doc:"Base address of the OpenAI-compatible provider."`
 	Model         string `env:"HISHAMOS_MODEL" envDefault:"gpt-4.1-mini" doc:"Model that answers for an agent that names none."`
+
+	MetricsListen string `env:"HISHAMOS_METRICS_LISTEN" shown:"none" doc:"Address and port at which any process serves GET /metrics without a token, for a private network. The API serves its own besides."`
+
+	TraceURL     string  `env:"OTEL_EXPORTER_OTLP_ENDPOINT" shown:"none: no traces" doc:"Base address of an OpenTelemetry collector; spans go to its /v1/traces. The other OTEL_EXPORTER_OTLP_ variables of the standard hold too."`
+	TraceOnlyURL string  `env:"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT" shown:"OTEL_EXPORTER_OTLP_ENDPOINT" doc:"Whole address to which spans go."`
+	TraceForm    string  `env:"OTEL_EXPORTER_OTLP_PROTOCOL" envDefault:"http/protobuf" doc:"Protocol towards the collector; there is only http/protobuf."`
+	TraceHeaders Secret  `env:"OTEL_EXPORTER_OTLP_HEADERS" shown:"none" doc:"Headers sent to the collector, as name=value, separated by commas."`
+	TraceSampler Sampler `env:"OTEL_TRACES_SAMPLER" envDefault:"parentbased_traceidratio" doc:"Which traces are kept: always_on, always_off or traceidratio; with parentbased_ before it, callers decide for theirs."`
+	TraceRatio   Ratio   `env:"OTEL_TRACES_SAMPLER_ARG" envDefault:"1" doc:"Share of traces that traceidratio keeps, from 0 to 1."`
+	TraceService string  `env:"OTEL_SERVICE_NAME" envDefault:"hishamos" doc:"Name of the service in traces."`
 }
 
 // Partitions of a topic when nothing is set: more cost throughput on few cores.
@@ -76,6 +87,14 @@ func (c Config) EmbeddedPostgres() bool { return !c.DatabaseURL.Set() }
 
 // EmbeddedLog reports whether the program runs its own Kafka-protocol broker.
 func (c Config) EmbeddedLog() bool { return len(c.KafkaBrokers) == 0 }
+
+// TraceAddress is the whole address to which spans go; empty: none are made.
+func (c Config) TraceAddress() string {
+	if c.TraceOnlyURL != "" || c.TraceURL == "" {
+		return c.TraceOnlyURL
+	}
+	return strings.TrimRight(c.TraceURL, "/") + "/v1/traces"
+}
 
 // ServerURL is the address at which clients reach the server, without a slash
 // at its end: HISHAMOS_URL, or one made from the address to listen at.

@@ -34,6 +34,7 @@ func TestAnEmptyEnvironmentGivesTheEmbeddedProfile(t *testing.T) {
 		LogRetain: config.Retain{Size: 256e6}, Express: true, QueueLimit: 4096, TenantShare: 50, StreamRate: 200, EventLimit: 65536, AppendLimit: 1048576, RelayLagLimit: 1_000_000, MinFreeDisk: 512e6,
 		CheckpointEvery: 1000, CheckpointInterval: 10 * time.Second,
 		IdempotencyDays: 7, OpenAIBaseURL: "https://api.openai.com/v1", Model: "gpt-4.1-mini",
+		TraceForm: "http/protobuf", TraceSampler: "parentbased_traceidratio", TraceRatio: 1, TraceService: "hishamos",
 	}
 	if diff := cmp.Diff(want, c, cmp.AllowUnexported(config.Secret{})); diff != "" {
 		t.Error(diff)
@@ -54,6 +55,8 @@ func TestEverySettingIsRead(t *testing.T) {
 		"HISHAMOS_RELAY_LAG_LIMIT=2", "HISHAMOS_MIN_FREE_DISK=1.5GiB", "HISHAMOS_IDEMPOTENCY_DAYS=30", "HISHAMOS_SHUTDOWN_GRACE=1m",
 		"HISHAMOS_ANCHORS=file:/mnt/worm/notes?outside, git:/srv/repo?push=vault&outside, kafka:hishamos.checkpoints",
 		"HISHAMOS_CHECKPOINT_KEY=/run/secrets/key", "HISHAMOS_CHECKPOINT_EVERY=10", "HISHAMOS_CHECKPOINT_INTERVAL=1s",
+		"HISHAMOS_METRICS_LISTEN=:9464", "OTEL_EXPORTER_OTLP_ENDPOINT=http://c:4318/", "OTEL_EXPORTER_OTLP_HEADERS=a=b", "OTEL_TRACES_SAMPLER=Always_On",
+		"OTEL_TRACES_SAMPLER_ARG=0.25", "OTEL_SERVICE_NAME=s",
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -71,6 +74,8 @@ func TestEverySettingIsRead(t *testing.T) {
 			{Kind: config.KafkaAnchor, Place: "hishamos.checkpoints"},
 		},
 		CheckpointKey: "/run/secrets/key", CheckpointEvery: 10, CheckpointInterval: time.Second,
+		MetricsListen: ":9464", TraceURL: "http://c:4318/", TraceHeaders: config.NewSecret("a=b"), TraceForm: "http/protobuf",
+		TraceSampler: "always_on", TraceRatio: 0.25, TraceService: "s",
 	}
 	if diff := cmp.Diff(want, c, cmp.AllowUnexported(config.Secret{})); diff != "" {
 		t.Error(diff)
@@ -80,6 +85,12 @@ func TestEverySettingIsRead(t *testing.T) {
 func TestAWrongValueIsNamedWithItsFix(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ variable, value, message, fix string }{
+		{"HISHAMOS_METRICS_LISTEN", "9464", "not an address", "like 127.0.0.1:9464"},
+		{"OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318", "not a web address", "https://"},
+		{"OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "not spoken", "http/protobuf"},
+		{"OTEL_TRACES_SAMPLER", "sometimes", "not a sampler", "such as parentbased_traceidratio"},
+		{"OTEL_TRACES_SAMPLER_ARG", "1.5", "from 0 to 1", "such as 1"},
+		{"OTEL_TRACES_SAMPLER_ARG", "NaN", "from 0 to 1", "such as 1"},
 		{"HISHAMOS_WORKERS", "eight", "not a whole number", "such as 8"},
 		{"HISHAMOS_WORKERS", "0", "too small", "1 or more"},
 		{"HISHAMOS_KAFKA_PARTITIONS", "0", "too small", "1 or more"},
@@ -205,5 +216,17 @@ func TestTheReferencePageIsUpToDate(t *testing.T) {
 	}
 	if diff := cmp.Diff(config.Reference(), string(got)); diff != "" {
 		t.Errorf("run go generate ./internal/config:\n%s", diff)
+	}
+}
+
+func TestSpansGoToTheWholeAddressOrBelowTheBase(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ base, whole, want string }{
+		{"", "", ""}, {"http://c:4318", "", "http://c:4318/v1/traces"}, {"http://c/x/", "", "http://c/x/v1/traces"}, {"http://c", "http://d/t", "http://d/t"},
+	} {
+		c, err := config.Load(minimal("OTEL_EXPORTER_OTLP_ENDPOINT="+tt.base, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT="+tt.whole))
+		if err != nil || c.TraceAddress() != tt.want {
+			t.Errorf("%v: got %q, %v", tt, c.TraceAddress(), err)
+		}
 	}
 }

@@ -130,13 +130,23 @@ func (c Config) addresses() error {
 	if err := hostPort(c.Listen); err != nil {
 		errs = append(errs, invalid("HISHAMOS_LISTEN", fmt.Sprintf("%q is not an address to listen at: %v", c.Listen, err), "write it like 127.0.0.1:8080 or :8080"))
 	}
+	if err := hostPort(c.MetricsListen); err != nil && c.MetricsListen != "" {
+		errs = append(errs, invalid("HISHAMOS_METRICS_LISTEN", fmt.Sprintf("%q is not an address to listen at: %v", c.MetricsListen, err), "write it like 127.0.0.1:9464 or :9464"))
+	}
+	if c.TraceForm != "http/protobuf" {
+		errs = append(errs, invalid("OTEL_EXPORTER_OTLP_PROTOCOL", fmt.Sprintf("%q is not spoken", c.TraceForm), "set it to http/protobuf, or leave it out"))
+	}
 	for _, b := range c.KafkaBrokers {
 		if host, _, err := net.SplitHostPort(b); err != nil || host == "" || hostPort(b) != nil {
 			errs = append(errs, invalid("KAFKA_BROKERS", fmt.Sprintf("%q is not a broker", b), "write host:port, several separated by commas"))
 		}
 	}
 	for _, a := range []struct{ name, value string }{
-		{"HISHAMOS_URL", c.URL}, {"HISHAMOS_MAVEN_URL", c.MavenURL}, {"OPENAI_BASE_URL", c.OpenAIBaseURL},
+		{"HISHAMOS_URL", c.URL},
+		{"HISHAMOS_MAVEN_URL", c.MavenURL},
+		{"OPENAI_BASE_URL", c.OpenAIBaseURL},
+		{"OTEL_EXPORTER_OTLP_ENDPOINT", c.TraceURL},
+		{"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", c.TraceOnlyURL},
 	} {
 		if a.value == "" {
 			continue

@@ -54,6 +54,8 @@ func typeName(t reflect.Type) string {
 		return "size or `all`"
 	case reflect.TypeFor[Switch]():
 		return "`on` or `off`"
+	case reflect.TypeFor[Ratio]():
+		return "number from 0 to 1"
 	case reflect.TypeFor[Format]():
 		return "`text` or `json`"
 	case reflect.TypeFor[time.Duration]():

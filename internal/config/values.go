@@ -183,3 +183,29 @@ func (f *Format) UnmarshalText(text []byte) error {
 	}
 	return fmt.Errorf("%q is neither json nor text", text)
 }
+
+// Sampler decides which traces are kept; its names are those of OpenTelemetry.
+type Sampler string
+
+// UnmarshalText reads the name of a sampler.
+func (s *Sampler) UnmarshalText(text []byte) error {
+	switch name := strings.ToLower(string(text)); strings.TrimPrefix(name, "parentbased_") {
+	case "always_on", "always_off", "traceidratio":
+		*s = Sampler(name)
+		return nil
+	}
+	return fmt.Errorf("%q is not a sampler", text)
+}
+
+// Ratio is a share, from 0 to 1.
+type Ratio float64
+
+// UnmarshalText reads a ratio.
+func (r *Ratio) UnmarshalText(text []byte) error {
+	v, err := strconv.ParseFloat(string(text), 64)
+	if err != nil || !(v >= 0 && v <= 1) { // also refuses NaN
+		return fmt.Errorf("%q is not a number from 0 to 1", text)
+	}
+	*r = Ratio(v)
+	return nil
+}

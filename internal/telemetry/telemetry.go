@@ -34,10 +34,11 @@ const (
 	Duration  = "duration_ms"
 	Remote    = "remote"
 	Error     = "error"
+	Trace     = "trace_id"
 )
 
-// NewLogger logs one JSON object per line: time, level, service, message, and
-// whatever With put into the context, such as the request id and the user.
+// NewLogger logs one JSON object per line: time, level, service, message, the
+// trace, and whatever With put into the context, such as request id and user.
 func NewLogger(w io.Writer, service string, level slog.Leveler) *slog.Logger {
 	h := slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level, ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
 		if len(groups) == 0 && a.Key == slog.MessageKey {
@@ -75,9 +76,13 @@ func attrsOf(ctx context.Context) []slog.Attr {
 type contextHandler struct{ slog.Handler }
 
 func (h contextHandler) Handle(ctx context.Context, r slog.Record) error {
-	if attrs := attrsOf(ctx); len(attrs) > 0 {
+	attrs, id := attrsOf(ctx), traceID(ctx)
+	if len(attrs) > 0 || id != "" {
 		r = r.Clone()
 		r.AddAttrs(attrs...)
+	}
+	if id != "" {
+		r.AddAttrs(slog.String(Trace, id))
 	}
 	return h.Handler.Handle(ctx, r)
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/hishamos/hishamos/commands"
 	"github.com/hishamos/hishamos/domain"
 	"github.com/hishamos/hishamos/internal/lease"
+	"github.com/hishamos/hishamos/internal/telemetry"
 )
 
 // Node is a process that owns runs.
@@ -53,8 +54,9 @@ type link struct {
 }
 
 type report struct {
-	command commands.Run
-	done    chan error
+	command     commands.Run
+	traceParent string
+	done        chan error
 }
 
 // Run keeps links to all nodes until the context ends.
@@ -154,7 +156,7 @@ func (r *Remote) Report(ctx context.Context, c commands.Run) error {
 	if l == nil {
 		return &domain.Error{Kind: domain.Unavailable, Code: "worker.no_node", Message: "no node can be reached"}
 	}
-	rep := report{c, make(chan error, 1)}
+	rep := report{c, telemetry.TraceParent(ctx), make(chan error, 1)}
 	select {
 	case l.reports <- rep:
 	case <-ctx.Done():
@@ -350,6 +352,7 @@ func (l *link) post(ctx context.Context, reports []report) ([]answer, error) {
 		if err != nil {
 			return nil, err
 		}
+		res.TraceParent = rep.traceParent
 		b.Results = append(b.Results, res)
 		if _, begins := rep.command.(commands.BeginStep); !begins {
 			l.settle(attemptOf(rep.command)) // its slot is free when the result arrives

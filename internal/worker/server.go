@@ -15,6 +15,7 @@ import (
 	"github.com/hishamos/hishamos/domain"
 	"github.com/hishamos/hishamos/internal/failpoint"
 	"github.com/hishamos/hishamos/internal/lease"
+	"github.com/hishamos/hishamos/internal/telemetry"
 )
 
 // Server lets workers in other processes take leases from this node's board and
@@ -222,7 +223,7 @@ func (s *Server) report(ctx context.Context, res result) answer {
 	if err != nil {
 		return answer{&domain.Error{Kind: domain.Invalid, Code: "worker.bad_result", Message: err.Error()}}
 	}
-	err = s.Office.Report(ctx, c)
+	err = s.Office.Report(telemetry.WithTraceParent(ctx, res.TraceParent), c)
 	if err == nil {
 		return answer{}
 	}

@@ -51,8 +51,9 @@ type batch struct {
 
 // result is one reported attempt.
 type result struct {
-	Name string          `json:"name"` // the command's name
-	Body json.RawMessage `json:"body"`
+	Name        string          `json:"name"` // the command's name
+	Body        json.RawMessage `json:"body"`
+	TraceParent string          `json:"traceparent,omitempty"` // of the step at the worker
 }
 
 // answer is the outcome of one reported attempt; no error means settled.
@@ -62,7 +63,7 @@ type answer struct {
 
 func encodeResult(c commands.Run) (result, error) {
 	b, err := json.Marshal(c)
-	return result{c.CommandName(), b}, err
+	return result{Name: c.CommandName(), Body: b}, err
 }
 
 func decodeResult(r result) (commands.Run, error) {

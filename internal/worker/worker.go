@@ -3,7 +3,8 @@
 // raises the attempt and somebody else goes on.
 //
 // It must not know how a step is done (Perform does) nor what a result leads to
-// (the run's decider does). It imports domain, commands and lease.
+// (the run's decider does). It imports domain, commands, lease
+// and telemetry.
 //
 // Start reading at Pool; local.go serves workers in the process that owns the
 // runs, remote.go those elsewhere.
@@ -45,6 +46,10 @@ type Pool struct {
 	Holder  string // names this pool in leases; unique among all processes
 	Slots   int
 	Logger  *slog.Logger
+	// Watch, if not nil, is called when a lease was taken. Its context is the one
+	// the step is performed and reported with; the function it returns is called
+	// at the end, with the result if there is one.
+	Watch func(context.Context, lease.Lease) (context.Context, func(result commands.Run))
 }
 
 // ErrWithdrawn is the cause of a cancelled context when the work no longer
@@ -107,6 +112,12 @@ func gather(ctx context.Context, free <-chan struct{}) int {
 }
 
 func (p *Pool) work(parent context.Context, l lease.Lease) {
+	var result commands.Run
+	if p.Watch != nil {
+		var done func(commands.Run)
+		parent, done = p.Watch(parent, l)
+		defer func() { done(result) }()
+	}
 	ctx, cancel := context.WithCancelCause(parent)
 	defer cancel(nil)
 	if !l.Deadline.IsZero() {
@@ -126,7 +137,7 @@ func (p *Pool) work(parent context.Context, l lease.Lease) {
 	if guarded := l.Effect == domain.Keyed || l.Effect == domain.AtMostOnce; guarded && !p.begin(ctx, l) {
 		return
 	}
-	result := p.perform(ctx, l.Work)
+	result = p.perform(ctx, l.Work)
 	if parent.Err() != nil {
 		return // shutting down: the lease lapses and somebody else goes on
 	}

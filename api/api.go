@@ -97,7 +97,7 @@ func (o *Options) setDefaults() {
 		o.Missing = func(context.Context) []string { return nil }
 	}
 	if o.Metrics == nil {
-		o.Metrics = telemetry.NewMetrics()
+		o.Metrics = telemetry.NewMetrics(o.Version)
 	}
 	if o.MaxBody == 0 {
 		o.MaxBody = 1 << 20

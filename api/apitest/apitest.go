@@ -106,7 +106,7 @@ func New(t *testing.T, change ...func(*api.Options)) *Server {
 	s.Options = api.Options{
 		Dispatcher: dispatch.New(s.Store, dispatch.Options{}, dispatch.For(run.Decider), dispatch.For(workflow.Decider), dispatch.For(identity.TokenDecider)),
 		Runs:       s.Models, Tasks: s.Models, Workflows: s.Models, Usage: s.Models, Library: lib, Waiter: s.Waiter, Hub: hub,
-		Auth: auth.New(s.Tokens, auth.Options{TTL: -1}), Metrics: telemetry.NewMetrics(), DigestKey: bytes.Repeat([]byte{7}, 32),
+		Auth: auth.New(s.Tokens, auth.Options{TTL: -1}), Metrics: telemetry.NewMetrics("test"), DigestKey: bytes.Repeat([]byte{7}, 32),
 		Log: telemetry.NewLogger(s.Log, "api", slog.LevelDebug), Version: "test", Wait: 50 * time.Millisecond, Heartbeat: 20 * time.Millisecond,
 		Committed: s.committed,
 	}

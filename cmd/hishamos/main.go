@@ -83,5 +83,5 @@ func newLogger(cfg config.Config) *slog.Logger {
 	if cfg.LogFormat == config.JSON {
 		return telemetry.NewLogger(os.Stderr, "hishamos", cfg.LogLevel)
 	}
-	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: cfg.LogLevel}))
+	return telemetry.NewTextLogger(os.Stderr, cfg.LogLevel)
 }

@@ -46,6 +46,7 @@ type node struct {
 	dispatcher *dispatch.Dispatcher
 	commands   commands.Dispatcher // the dispatcher, watched
 	tracer     *telemetry.Tracer   // nil: no traces are kept
+	tally      *tally
 	hub        *live.Hub
 	wakes      *splitter
 	log        log.Log
@@ -59,6 +60,7 @@ type node struct {
 	reactions atomic.Pointer[reaction.Runner]
 	bench     benchOptions
 	listener  net.Listener // of the API, from begin on
+	scraped   net.Listener // of the metrics alone; nil: there is none
 	board     *lease.Board
 	timers    *timer.Wheel
 	asking    *projection.Runner                // answers how far read models are
@@ -81,7 +83,7 @@ func openNode(ctx context.Context, cfg config.Config, logger *slog.Logger, show 
 		}
 	}()
 	n := &node{
-		ground: g, id: uuid.Must(uuid.NewV7()).String(), secret: newSecret(), library: lib, metrics: telemetry.NewMetrics(),
+		ground: g, id: uuid.Must(uuid.NewV7()).String(), secret: newSecret(), library: lib, metrics: telemetry.NewMetrics(version),
 		board: lease.NewBoard(clock{}), timers: timer.NewWheel(),
 	}
 	commits := newFresh(n.committed)
@@ -89,6 +91,7 @@ func openNode(ctx context.Context, cfg config.Config, logger *slog.Logger, show 
 	n.store, err = postgres.New(ctx, g.writer, postgres.Options{
 		QueueLimit: cfg.QueueLimit, TenantQueueLimit: n.tenantShare(), Limits: batch.Limits{EventData: cfg.EventLimit, Append: cfg.AppendLimit},
 		Admit: n.admit, Connected: n.reconnected, Committed: commits.committed, Logger: logger,
+		Batched: n.metrics.Batch, Refused: n.metrics.Refused,
 	})
 	if err != nil {
 		return nil, err
@@ -116,6 +119,7 @@ func openNode(ctx context.Context, cfg config.Config, logger *slog.Logger, show 
 	}
 	n.hub = live.New(n.queries, live.Options{Log: logger})
 	n.wakes = newSplitter(n.store.Wake())
+	n.watchMetrics()
 	return n, nil
 }
 
@@ -131,6 +135,7 @@ func (n *node) tenantShare() int { return max(1, n.cfg.QueueLimit*n.cfg.TenantSh
 func (n *node) committed(records []events.Record) {
 	n.metrics.Committed(records)
 	n.hub.Committed(records)
+	n.tally.take(records)
 	if r := n.relay.Load(); r != nil {
 		r.Feed(records)
 	}

@@ -101,6 +101,13 @@ func (n *node) serve(parent context.Context, roles []string, ready func(address 
 		start("log files", n.broker.Watch)
 	}
 	parts.Go(func() { n.watchLimits(ctx) })
+	if n.scraped != nil {
+		parts.Go(func() {
+			if err := n.serveMetrics(ctx, n.scraped); err != nil {
+				n.logger.Error("metrics ended", "error", err)
+			}
+		})
+	}
 	parts.Go(func() { n.watchSettings(ctx) })
 	if has(roleRelay) {
 		start(roleRelay, n.runRelay)
@@ -143,17 +150,18 @@ func (n *node) serve(parent context.Context, roles []string, ready func(address 
 // comes first: a process that cannot serve must not have issued a token.
 func (n *node) begin(ctx context.Context, roles []string, out io.Writer) error {
 	if slices.Contains(roles, roleAPI) {
-		l, err := listen(n.cfg.Listen)
+		l, err := n.listen("HISHAMOS_LISTEN", n.cfg.Listen)
 		if err != nil {
 			return err
 		}
 		n.listener = l
-		n.onClose(func(context.Context) error {
-			if err := l.Close(); !errors.Is(err, net.ErrClosed) {
-				return err
-			}
-			return nil // the server that used it closed it
-		})
+	}
+	if n.cfg.MetricsListen != "" {
+		l, err := n.listen("HISHAMOS_METRICS_LISTEN", n.cfg.MetricsListen)
+		if err != nil {
+			return err
+		}
+		n.scraped = l
 	}
 	if err := n.connect(ctx); err != nil {
 		return err
@@ -169,18 +177,33 @@ func (n *node) begin(ctx context.Context, roles []string, out io.Writer) error {
 	return n.bootstrap(ctx, out)
 }
 
-// listen opens the API's port, or says who is in the way.
-func listen(address string) (net.Listener, error) {
+// listen opens a port until the node closes.
+func (n *node) listen(setting, address string) (net.Listener, error) {
+	l, err := listen(setting, address)
+	if err != nil {
+		return nil, err
+	}
+	n.onClose(func(context.Context) error {
+		if err := l.Close(); !errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		return nil // the server that used it closed it
+	})
+	return l, nil
+}
+
+// listen opens a port, or says who is in the way.
+func listen(setting, address string) (net.Listener, error) {
 	l, err := net.Listen("tcp", address)
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return nil, &domain.Error{
 			Kind: domain.Unavailable, Code: "listen.in_use",
-			Message: "port " + address + " is already taken", Fix: "stop the other program or set HISHAMOS_LISTEN, e.g. 127.0.0.1:8081",
+			Message: "port " + address + " is already taken", Fix: "stop the other program or set " + setting + ", e.g. 127.0.0.1:8081",
 		}
 	}
 	if err != nil {
 		return nil, &domain.Error{
-			Kind: domain.Invalid, Code: "listen.refused", Field: "HISHAMOS_LISTEN",
+			Kind: domain.Invalid, Code: "listen.refused", Field: setting,
 			Message: err.Error(), Fix: "use an address of this machine, such as 127.0.0.1:8080",
 		}
 	}

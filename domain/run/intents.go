@@ -105,3 +105,14 @@ func (s State) Status(path domain.StepPath) Status {
 	}
 	return ""
 }
+
+// Workflow returns the id of the workflow; it is empty before the run starts.
+func (s State) Workflow() string { return s.def.ID }
+
+// Agent returns the id of the agent of a step; it is empty if it has none.
+func (s State) Agent(path domain.StepPath) string {
+	if i, ok := s.index[string(path)]; ok {
+		return s.def.Steps[i].Agent
+	}
+	return ""
+}

@@ -56,6 +56,6 @@ func (p *Postgres) Supervise(ctx context.Context, log *slog.Logger) error {
 			log.Error("embedded postgres does not start", "error", err, "retry_in", delay)
 		}
 		began = time.Now()
-		log.Info("embedded postgres is back", "after", began.Sub(ended))
+		log.Info("embedded postgres is back", "took", began.Sub(ended))
 	}
 }

@@ -86,6 +86,7 @@ func outputs(root string) (map[string][]byte, error) {
 		"api/openapi.yaml":              openAPI,
 		"docs/reference/commands.md":    commandsPage,
 		"docs/reference/events.md":      eventsPage,
+		"docs/reference/metrics.md":     metricsPage,
 		"docs/reference/permissions.md": permissionsPage,
 	} {
 		if files[name], err = write(src); err != nil {

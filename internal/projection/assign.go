@@ -161,7 +161,7 @@ func (r *Runner) follow(ctx context.Context, k feedKey) {
 			return
 		}
 		r.fault(k, err)
-		r.logger.WarnContext(ctx, "projection will go on from its checkpoint", "projection", k.projection,
+		r.logger.WarnContext(ctx, "projection will go on from its checkpoint", "handler", k.projection,
 			"partition", k.partition.String(), "error", err)
 		if r.clock.Now().Sub(began) > longest {
 			wait = 50 * time.Millisecond

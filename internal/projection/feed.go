@@ -142,7 +142,7 @@ func (f *Feed) take(ctx context.Context, messages []log.Message) error {
 		p, err := log.Decode(m)
 		if err != nil {
 			// The record on Kafka is damaged, the event in the store is not.
-			f.runner.logger.ErrorContext(ctx, "unreadable record; filling from the store", "projection", f.def.Name,
+			f.runner.logger.ErrorContext(ctx, "unreadable record; filling from the store", "handler", f.def.Name,
 				"partition", m.Partition.String(), "offset", m.Offset, "error", err)
 			if next, err = f.fill(ctx, fresh, next, endOfStore); err != nil {
 				return err
@@ -187,7 +187,7 @@ func (f *Feed) pause(ctx context.Context, fresh []events.Record, next Checkpoint
 	f.mu.Lock()
 	f.paused = cause
 	f.mu.Unlock()
-	f.runner.logger.ErrorContext(ctx, "partition paused", "projection", f.def.Name,
+	f.runner.logger.ErrorContext(ctx, "partition paused", "handler", f.def.Name,
 		"partition", f.partition.String(), "position", uint64(r.Position), "error", cause)
 	f.runner.observe.Paused(f.def.Name, f.partition)
 	return errPaused
@@ -256,7 +256,7 @@ func (f *Feed) commit(ctx context.Context, groups []*streamEvents, c Changes) (*
 	}
 	for _, p := range c.Park {
 		f.parked[p.Stream] = p
-		f.runner.logger.ErrorContext(ctx, "stream parked", slog.String("projection", f.def.Name), slog.String("stream", string(p.Stream)),
+		f.runner.logger.ErrorContext(ctx, "stream parked", slog.String("handler", f.def.Name), slog.String("stream", string(p.Stream)),
 			slog.Uint64("position", uint64(p.Position)), slog.String("cause", p.Cause))
 		f.runner.observe.Parked(f.def.Name, f.partition)
 	}

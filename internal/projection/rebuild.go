@@ -102,7 +102,7 @@ func (r *Runner) rebuild(ctx context.Context, d *Definition) error {
 		}
 		break
 	}
-	r.logger.InfoContext(ctx, "projection built", "projection", d.Name, "build", build.Number,
+	r.logger.InfoContext(ctx, "projection built", "handler", d.Name, "build", build.Number,
 		"position", uint64(f.position), "events", f.count, "took", time.Since(began).String())
 	return r.clean(ctx, d)
 }

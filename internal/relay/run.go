@@ -27,7 +27,7 @@ func (r *Relay) Run(ctx context.Context) error {
 		case err != nil:
 			failures++
 			delay := min(r.opts.Poll, 20*time.Millisecond<<min(failures, 10))
-			r.opts.Logger.Warn("relay is interrupted", "error", err, "again in", delay)
+			r.opts.Logger.Warn("relay is interrupted", "error", err, "retry_in", delay)
 			if err := r.wait(ctx, nil, nil, delay); err != nil {
 				return err
 			}

@@ -14,8 +14,10 @@ import (
 	"slices"
 )
 
-// The attributes of log lines. Nothing else names one, so that a query written
-// for one part works for all. No value may be personal or content: ids only.
+// The attributes of log lines. There are no others, so that a query written for
+// one part works for all; packages that may not import this one write the name
+// out, and a test of the whole module compares them. No value may be personal or
+// content: ids only.
 const (
 	Service   = "service"    // which role of the program
 	Request   = "request_id" // one HTTP request
@@ -35,6 +37,34 @@ const (
 	Remote    = "remote"
 	Error     = "error"
 	Trace     = "trace_id"
+
+	Step     = "step"
+	Attempt  = "attempt"
+	Template = "template"
+	Rule     = "rule"  // of an answer that was not kept
+	Code     = "code"  // of a fault
+	Final    = "final" // whether a fault is
+	Provider = "provider"
+	Worker   = "worker" // who holds a lease
+	Node     = "node"   // address of a process
+	Timer    = "timer"
+
+	Part       = "part"  // of a process
+	Roles      = "roles" // of a process
+	Address    = "address"
+	Epoch      = "epoch"
+	From       = "from" // a position
+	Head       = "head" // a position
+	Offset     = "offset"
+	Build      = "build" // of a read model
+	Partitions = "partitions"
+	Events     = "events"  // how many
+	Appends    = "appends" // how many
+	Spans      = "spans"   // how many
+	Took       = "took"
+	RetryIn    = "retry_in"
+	Panic      = "panic"
+	Stack      = "stack"
 )
 
 // NewLogger logs one JSON object per line: time, level, service, message, the
@@ -47,6 +77,11 @@ func NewLogger(w io.Writer, service string, level slog.Leveler) *slog.Logger {
 		return a
 	}})
 	return slog.New(contextHandler{h}).With(Service, service)
+}
+
+// NewTextLogger logs the same for people who watch a terminal.
+func NewTextLogger(w io.Writer, level slog.Leveler) *slog.Logger {
+	return slog.New(contextHandler{slog.NewTextHandler(w, &slog.HandlerOptions{Level: level})})
 }
 
 type contextKey struct{}

@@ -41,6 +41,7 @@ type appender struct {
 	versions  *versions       // true as long as head is
 	alone     bool            // nobody else appended since the last batch
 	makers    partitions
+	began     time.Time // of the attempt at the batch in hand
 
 	appends, batches, fastBatches, settled atomic.Uint64
 }
@@ -134,6 +135,7 @@ func (a *appender) carryOut(items []*item) {
 			return
 		}
 		failpoint.Hit("append.before")
+		a.began = time.Now()
 		err := a.attempt(items)
 		if err == nil {
 			return
@@ -223,6 +225,11 @@ func (a *appender) giveUp(items []*item, err error) {
 		reason = eventstore.ErrClosed
 	}
 	a.log.Error("appends given up", "error", err, "appends", len(items))
+	if a.opts.Refused != nil {
+		for range items {
+			a.opts.Refused(codeOf(reason))
+		}
+	}
 	for _, it := range items {
 		switch {
 		case it.maybe != nil:
@@ -299,6 +306,9 @@ func (a *appender) commit(b *batch.Batch, items []*item, out []outcome) {
 	if !b.Empty() {
 		a.batches.Add(1)
 		a.appends.Add(uint64(len(b.Commands)))
+		if a.opts.Batched != nil {
+			a.opts.Batched(len(b.Commands), time.Since(a.began))
+		}
 		a.hand(b)
 		a.makers.ahead(int64(b.Head.Position))
 	}

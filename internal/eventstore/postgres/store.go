@@ -11,6 +11,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -61,6 +62,11 @@ type Options struct {
 	// order, before its callers are answered; Wake then tells of others' commits
 	// alone. It must not block. What it misses shows as a gap, and is in the store.
 	Committed func([]events.Record)
+	// Batched, if set, is told of each commit: how many appends shared it, and the
+	// time it took. Refused is told the code of each append that was not carried
+	// out, conflicts apart. Neither may block.
+	Batched func(appends int, took time.Duration)
+	Refused func(code string)
 	// Clock gives `recorded`. Default: the real one.
 	Clock domain.Clock
 	// Logger gets faults and recoveries. Default: slog.Default.
@@ -143,18 +149,33 @@ func (s *Store) Submit(ctx context.Context, a eventstore.Append) eventstore.Pend
 	}
 	size, err := batch.Check(a, s.opts.Limits)
 	if err != nil {
-		return refused{err}
+		return s.refuse(err)
 	}
 	if s.opts.Admit != nil && !a.Urgent {
 		if err := s.opts.Admit(); err != nil {
-			return refused{err}
+			return s.refuse(err)
 		}
 	}
 	it := &item{ctx: ctx, append: a, size: size, queue: s.queue, done: make(chan struct{})}
 	if err := s.queue.put(it); err != nil {
-		return refused{err}
+		return s.refuse(err)
 	}
 	return it
+}
+
+func (s *Store) refuse(err error) refused {
+	if s.opts.Refused != nil {
+		s.opts.Refused(codeOf(err))
+	}
+	return refused{err}
+}
+
+// codeOf is the code of an error that users see.
+func codeOf(err error) string {
+	if known, ok := errors.AsType[*domain.Error](err); ok {
+		return known.Code
+	}
+	return "append.failed"
 }
 
 // refused is an append that never waited.

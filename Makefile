@@ -6,7 +6,7 @@ KILLS   ?= 20
 SEEDS   ?= 500
 
 .DEFAULT_GOAL := help
-.PHONY: bench build chaos demo generate help hooks lint run sim test verify
+.PHONY: alerts bench build chaos demo generate help hooks lint run sim test verify
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,11 @@ lint: ## vet, staticcheck, exhaustive switches over unions, format: the fast gat
 	$(TOOL) staticcheck ./...
 	$(TOOL) go-check-sumtype -default-signifies-exhaustive=false ./...
 	@unformatted=$$($(TOOL) gofumpt -l .); test -z "$$unformatted" || { echo "not formatted (gofumpt -w):"; echo "$$unformatted"; exit 1; }
+
+alerts: ## check what Prometheus and Alertmanager are given, and let every alert fire
+	go tool -modfile=internal/tools/promtool.mod promtool check config deploy/prometheus/prometheus.yml
+	go tool -modfile=internal/tools/promtool.mod promtool test rules deploy/prometheus/rules_test.yml
+	go tool -modfile=internal/tools/amtool.mod amtool check-config deploy/alertmanager/alertmanager.yml
 
 generate: ## write the schemas, the AsyncAPI document and the reference pages
 	go run ./internal/generate

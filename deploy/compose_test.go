@@ -30,7 +30,7 @@ func load(t *testing.T, env map[string]string) (*types.Project, error) {
 		WorkingDir:  ".",
 		ConfigFiles: []types.ConfigFile{{Filename: composeFile, Content: content}},
 		Environment: env,
-	}, func(o *loader.Options) { o.SetProjectName("hishamos", true) })
+	}, func(o *loader.Options) { o.SetProjectName("hishamos", true); o.Profiles = []string{"*"} })
 }
 
 func project(t *testing.T) *types.Project {
@@ -47,7 +47,7 @@ func ours(s types.ServiceConfig) bool { return s.Image == "hishamos:local" }
 
 func TestEveryImageHasAnExactVersion(t *testing.T) {
 	t.Parallel()
-	exact := regexp.MustCompile(`^[a-z./-]+:[0-9]+\.[0-9]+(\.[0-9]+)?(-[a-z0-9]+)?$`)
+	exact := regexp.MustCompile(`^[a-z./-]+:v?[0-9]+\.[0-9]+(\.[0-9]+)?(-[a-z0-9]+)?$`)
 	for name, s := range project(t).Services {
 		if !ours(s) && !exact.MatchString(s.Image) {
 			t.Errorf("%s runs %q: name an exact version", name, s.Image)
@@ -68,11 +68,11 @@ func TestEveryImageHasAnExactVersion(t *testing.T) {
 	}
 }
 
-func TestOnlyTheAPIIsReachableAndOnlyFromThisHost(t *testing.T) {
+func TestOnlyTheAPIAndGrafanaAreReachableAndOnlyFromThisHost(t *testing.T) {
 	t.Parallel()
 	for name, s := range project(t).Services {
 		for _, port := range s.Ports {
-			if name != "api" || port.HostIP != "127.0.0.1" {
+			if name != "api" && name != "grafana" || port.HostIP != "127.0.0.1" {
 				t.Errorf("%s publishes %s:%s", name, port.HostIP, port.Published)
 			}
 		}

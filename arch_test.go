@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -244,7 +245,11 @@ func TestEveryDependencyHasAReason(t *testing.T) {
 		reasons[name] = true
 	}
 	var required []string
-	for _, file := range []string{"go.mod", "internal/tools/go.mod"} {
+	tools, err := filepath.Glob("internal/tools/*.mod")
+	if err != nil || len(tools) == 0 {
+		t.Fatalf("the files of the tools: %v, %v", tools, err)
+	}
+	for _, file := range append(tools, "go.mod") {
 		required = append(required, directDependencies(t, file)...)
 	}
 	for _, r := range required {

@@ -153,7 +153,7 @@ func TestNoSecretAndNoContentReachesTheLog(t *testing.T) {
 		"HISHAMOS_LOG_LEVEL=debug")
 	d.database = strings.Replace(d.database, "postgres@", "postgres:CANARY-PASSWORD@", 1)
 	cfg := d.config()
-	n, err := openNode(t.Context(), cfg, telemetry.NewLogger(&out, "hishamos", slog.LevelDebug), func(string, int64, int64) {})
+	n, err := openNode(t.Context(), cfg, telemetry.NewLogger(&out, "hishamos", slog.LevelDebug), func(string, int64, int64) {}, fails)
 	if err != nil {
 		t.Fatal(err)
 	}

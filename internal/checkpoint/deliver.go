@@ -117,7 +117,7 @@ func (d *Delivery) Run(ctx context.Context) {
 		cancel()
 		var again <-chan time.Time
 		if err != nil && ctx.Err() == nil {
-			d.logger.Warn("checkpoints do not reach an anchor", "error", err, "again in", pause)
+			d.logger.Warn("checkpoints do not reach an anchor", "error", err, "retry_in", pause)
 			again = time.After(pause)
 			pause = min(2*pause, lastPause)
 		} else {

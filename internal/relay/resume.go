@@ -55,7 +55,7 @@ func (r *Relay) Resume(ctx context.Context) error {
 		if !h.keeps(p, e) {
 			if known := h.tails[p].Position; known > r.tails[p] {
 				r.opts.Logger.Warn("a partition has lost its newest events; they are published again from the store",
-					"partition", p.String(), "position", r.tails[p], "before", known)
+					"partition", p.String(), "position", r.tails[p], "from", known)
 			}
 			from = min(from, r.tails[p])
 		}

@@ -56,6 +56,7 @@ const (
 	From       = "from" // a position
 	Head       = "head" // a position
 	Offset     = "offset"
+	Topic      = "topic"
 	Build      = "build" // of a read model
 	Partitions = "partitions"
 	Events     = "events"  // how many

@@ -148,6 +148,7 @@ func TestEveryImplementationKeepsToItsContract(t *testing.T) {
 	t.Parallel()
 	contracts := []struct{ below, method, suite string }{
 		{"internal/eventstore/", "Submit", "storetest"},
+		{"internal/keys/", "Replace", "keystest"},
 		{"internal/llm/", "Complete", "llmtest"},
 		{"internal/log/", "Trim", "logtest"},
 	}

@@ -35,6 +35,9 @@
 //	internal/eventstore/...       → domain, events
 //	internal/failpoint            → nothing | it marks places, and knows none of them
 //	internal/generate             → everything | a tool for developers, in no program
+//	internal/keys                 → domain, events | it seals values and knows no meaning
+//	internal/keys/postgres        → domain, internal/pg
+//	internal/keys/...             → domain
 //	internal/lease                → domain
 //	internal/liblint              → domain, internal/schema, library | it judges the library, which cannot judge itself
 //	internal/live                 → domain, events, internal/eventstore
@@ -64,7 +67,7 @@
 // queries see the rows of one tenant; Everyone is asked for by name, in the files
 // that the test lists.
 //
-//	pg.Owner    by cmd/hishamos | to migrate, and closed before anything else is opened
+//	pg.Owner    by cmd/hishamos, internal/keys/postgres | to migrate, and closed before anything else is opened; the key store owns the one table of its database
 //	pg.Reader   by cmd/hishamos, internal/eventstore/postgres | what requests ask
 //	pg.Scope    by internal/eventstore/postgres | a Reader as one tenant
 //	pg.Writer   by cmd/hishamos, internal/checkpoint, internal/eventstore/postgres, internal/projection/postgres, internal/reaction, internal/worker | appender, relay, runners, verify
@@ -88,7 +91,7 @@
 //	github.com/google/go-cmp                      in tests
 //	github.com/google/jsonschema-go               in internal/generate
 //	github.com/google/uuid                        in api, internal/bench, internal/client, internal/eventstore/postgres
-//	github.com/jackc/pgx/v5                       in internal/bench, internal/checker, internal/checkpoint, internal/embedded, internal/eventstore/postgres, internal/lock, internal/pg, internal/projection/postgres, internal/reaction, internal/worker, projections
+//	github.com/jackc/pgx/v5                       in internal/bench, internal/checker, internal/checkpoint, internal/embedded, internal/eventstore/postgres, internal/keys/postgres, internal/lock, internal/pg, internal/projection/postgres, internal/reaction, internal/worker, projections
 //	github.com/jedib0t/go-pretty/v6               in cmd/hish, internal/watch
 //	github.com/kljensen/snowball                  in library
 //	github.com/pressly/goose/v3                   in internal/pg

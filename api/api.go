@@ -40,6 +40,8 @@ type Options struct {
 	Tasks      Tasks
 	Workflows  Workflows
 	Usage      Usage
+	Contents   Contents // nil: nothing is sealed
+	Erasures   Erasures
 	Library    *library.Library
 	Checks     []library.Check // of definitions, beyond what the library knows
 	Waiter     Waiter
@@ -47,9 +49,11 @@ type Options struct {
 	Auth       *auth.Authenticator
 	Metrics    *telemetry.Metrics
 	Tracer     *telemetry.Tracer // nil: no spans
-	// DigestKey keys the digests by which repetitions of a request are told from
-	// reuse of its key. It is random, per log, and never changes.
+	// DigestKey keys the tags of cursors. It is per log and never changes.
 	DigestKey []byte
+	// RequestKey returns what keys the digests of a tenant's requests, so that they
+	// end with the tenant; nil: DigestKey.
+	RequestKey func(context.Context, domain.Tenant) ([]byte, error)
 
 	Log   *slog.Logger // nil: discard
 	Clock domain.Clock // nil: the machine's

@@ -6,6 +6,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/json"
+	"fmt"
 	"io"
 	"strconv"
 	"strings"
@@ -84,7 +85,11 @@ func (f *inFlight) leave(key string) {
 // depends on the receipt alone, so that a repetition answers the same.
 func (s *server) do(ctx context.Context, in CommandHeaders, c commands.Command, expected *domain.Sequence) (done, error) {
 	call := callOf(ctx)
-	id, body := domain.CommandID(keyPrefix+in.Key), s.digest(call)
+	id := domain.CommandID(keyPrefix + in.Key)
+	body, err := s.digest(ctx, call)
+	if err != nil {
+		return done{}, err
+	}
 	if in.Key == "" {
 		id = domain.CommandID(keyPrefix + s.IDs.NewID())
 	} else {
@@ -140,7 +145,10 @@ func (s *server) refused(ctx context.Context, in CommandHeaders, why error) (don
 	}
 	call := callOf(ctx)
 	r, body, ok, err := s.Committed(ctx, call.principal.Tenant, domain.CommandID(keyPrefix+in.Key))
-	if err != nil || !ok || !hmac.Equal(body, s.digest(call)) {
+	if err != nil || !ok {
+		return done{}, why
+	}
+	if same, err := s.digest(ctx, call); err != nil || !hmac.Equal(body, same) {
 		return done{}, why
 	}
 	r.Replayed = true
@@ -150,8 +158,12 @@ func (s *server) refused(ctx context.Context, in CommandHeaders, why error) (don
 
 // digest tells a repetition of a request from another request under the same
 // key. It is keyed, so that it gives nothing away about what was sent.
-func (s *server) digest(c *call) []byte {
-	mac := hmac.New(sha256.New, s.DigestKey)
+func (s *server) digest(ctx context.Context, c *call) ([]byte, error) {
+	key, err := s.requestKey(ctx, c.principal.Tenant)
+	if err != nil {
+		return nil, fmt.Errorf("digest request: %w", err)
+	}
+	mac := hmac.New(sha256.New, key)
 	for _, part := range [][]byte{[]byte(c.method), []byte(c.path), canonical(c.body)} {
 		var n [8]byte
 		for i := range n {
@@ -160,7 +172,7 @@ func (s *server) digest(c *call) []byte {
 		mac.Write(n[:])
 		mac.Write(part)
 	}
-	return mac.Sum(nil)
+	return mac.Sum(nil), nil
 }
 
 // canonical is JSON without white space and with sorted names; anything else is

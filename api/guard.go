@@ -38,6 +38,7 @@ const bodyTimeout = 10 * time.Second
 type call struct {
 	principal   domain.Principal
 	token       domain.StreamID
+	holder      string // of the token, sealed
 	body        []byte
 	header      http.Header // of the answer
 	method      string
@@ -232,7 +233,7 @@ func (s *server) admit(g *gin.Context, r row) error {
 		return err
 	}
 	c := callOf(g.Request.Context())
-	c.principal, c.token = token.Principal(), token.Stream
+	c.principal, c.token, c.holder = token.Principal(), token.Stream, token.Holder
 	g.Request = g.Request.WithContext(telemetry.With(g.Request.Context(), slog.String(telemetry.User, token.Actor.ID)))
 	if r.Permission != "" && !c.principal.May(r.Permission) {
 		return errForbidden.With("permission %s is missing", r.Permission)

@@ -22,6 +22,8 @@ type readLogInput struct {
 	After string   `query:"after" pattern:"^[0-9]{1,19}$" doc:"Position to read on from"`
 	Limit int      `query:"limit" minimum:"1" maximum:"1000" default:"100" doc:"Events of a page"`
 	Type  []string `query:"type" nullable:"false" maxItems:"20" doc:"Wire names such as run.started, or contexts such as run"`
+
+	Sealed bool `query:"sealed" doc:"As stored: sealed, in the shape of its time, fit for checking the hashes"`
 }
 
 // visible is the part of the log that a caller asks for: the events of their
@@ -50,6 +52,7 @@ func (s *server) readLog(ctx context.Context, in *readLogInput) (*body[v1.EventL
 	}
 	from := domain.Position(resumeAt(0, in.After))
 	at := from
+	opens := s.opens(ctx)
 	page := v1.EventList{Items: []v1.Event{}}
 	for at < head.Position && at-from < scanLimit && len(page.Items) < in.Limit {
 		batch, err := s.Hub.ReadAll(ctx, filter.Tenant, at, head.Position, in.Limit)
@@ -61,7 +64,13 @@ func (s *server) readLog(ctx context.Context, in *readLogInput) (*body[v1.EventL
 			if !filter.Wants(r) {
 				continue
 			}
-			if page.Items = append(page.Items, eventOf(r)); len(page.Items) == in.Limit {
+			e := eventOf(r)
+			if !in.Sealed {
+				if e, err = opens.fresh(ctx).event(r); err != nil {
+					return nil, err
+				}
+			}
+			if page.Items = append(page.Items, e); len(page.Items) == in.Limit {
 				at = r.Position
 				break
 			}

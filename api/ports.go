@@ -69,6 +69,21 @@ type (
 		Workflows(ctx context.Context, t domain.Tenant, archived bool, p Page) (items []v1.Workflow, next string, err error)
 		Versions(ctx context.Context, t domain.Tenant, id string) ([]v1.WorkflowVersion, error)
 	}
+	// Contents opens sealed values.
+	Contents interface {
+		// Sealed reports whether a text is a sealed value.
+		Sealed(text string) bool
+		// Open opens one that an event of a stream holds in a field. Erased says that
+		// it is gone for ever; that it cannot be read now is an error.
+		Open(ctx context.Context, stream domain.StreamID, event, field, text string) (plain []byte, erased bool, err error)
+	}
+	// Erasures knows what there is to erase.
+	Erasures interface {
+		// RunKeys returns the keys of a run's content; a run that goes on is a conflict.
+		RunKeys(ctx context.Context, run domain.StreamID) ([]string, error)
+		// PersonKey returns the key of a person's names.
+		PersonKey(ctx context.Context, t domain.Tenant, person string) (string, error)
+	}
 	// Usage is what can be read of a period: days from and to, both included.
 	Usage interface {
 		ByWorkflow(ctx context.Context, t domain.Tenant, from, to time.Time) ([]v1.WorkflowUsage, error)

@@ -71,6 +71,9 @@ func table() []row {
 		stream("/runs/{run}/stream", domain.RunRead, "stream-run", "Follow a run", streaming((*server).streamRun)),
 		do(http.MethodPost, "/runs/{run}/cancel", ok, domain.RunCancel, "cancel-run", "Cancel a run", endpoint((*server).cancelRun)),
 
+		do(http.MethodPost, "/runs/{run}/erase", ok, domain.ContentErase, "erase-run", "Erase the content of a run that has ended, for ever", endpoint((*server).eraseRun)),
+		do(http.MethodPost, "/people/{person}/erase", ok, domain.ContentErase, "erase-person", "Erase the names of a person, for ever", endpoint((*server).erasePerson)),
+
 		get("/workflows", domain.WorkflowRead, "list-workflows", "List workflows", endpoint((*server).listWorkflows)),
 		do(http.MethodPost, "/workflows", created, domain.WorkflowWrite, "create-workflow", "Create a workflow", withDefinition((*server).createWorkflow)),
 		get("/workflows/{workflow}", domain.WorkflowRead, "get-workflow", "Read a workflow", endpoint((*server).getWorkflow)),
@@ -195,6 +198,12 @@ func (s *server) me(ctx context.Context, _ *struct{}) (*body[v1.Me], error) {
 	me := v1.Me{Tenant: string(c.principal.Tenant), Token: c.token.Entity(), Permissions: []string{}}
 	if n := len(c.principal.Chain); n > 0 {
 		me.Actor, me.Kind = c.principal.Chain[0].ID, c.principal.Chain[0].Kind
+	}
+	opens := s.opens(ctx)
+	opens.may = true // it is the caller's own
+	me.Name = opens.text(c.token, typeIssued, "holder", c.holder)
+	if me.Erased = opens.erased; opens.err != nil {
+		return nil, opens.err
 	}
 	for _, p := range c.principal.Permissions {
 		me.Permissions = append(me.Permissions, string(p))

@@ -91,7 +91,7 @@ func (s *server) awaitEnd(ctx context.Context, f *live.Feed, patience time.Durat
 		if !closes(last) {
 			continue
 		}
-		end := endOf(last)
+		end := s.opens(ctx).end(last)
 		if end != nil {
 			h := callOf(ctx).header
 			h.Set(headerPosition, encodePosition(s.Epoch(), last.Position))
@@ -101,21 +101,24 @@ func (s *server) awaitEnd(ctx context.Context, f *live.Feed, patience time.Durat
 	}
 }
 
-// endOf is the end of a run that an event tells of; nil if this build does not
-// know the event.
-func endOf(r events.Record) *v1.RunEnd {
+// end is the end of a run that an event tells of; nil if this build does not know
+// the event, or it cannot be opened now.
+func (o *opening) end(r events.Record) *v1.RunEnd {
 	e, err := events.Decode(r.Type, r.Version, r.Data)
+	if err == nil {
+		e, err = o.opened(r, e)
+	}
 	if err != nil {
 		return nil
 	}
 	switch e := e.(type) {
 	case events.RunCompleted:
-		return &v1.RunEnd{State: v1.RunCompleted, Outputs: e.Outputs, Time: r.Time}
+		return &v1.RunEnd{State: v1.RunCompleted, Outputs: e.Outputs, Time: r.Time, Sealed: o.sealed}
 	case events.RunFailed:
 		fault := &v1.Fault{Code: e.Fault.Code, Message: e.Fault.Message}
-		return &v1.RunEnd{State: v1.RunFailed, Fault: fault, FaultStep: string(e.Path), Time: r.Time}
+		return &v1.RunEnd{State: v1.RunFailed, Fault: fault, FaultStep: string(e.Path), Time: r.Time, Sealed: o.sealed}
 	case events.RunCancelled:
-		return &v1.RunEnd{State: v1.RunCancelled, Reason: e.Reason, Time: r.Time}
+		return &v1.RunEnd{State: v1.RunCancelled, Reason: e.Reason, Time: r.Time, Sealed: o.sealed}
 	}
 	return nil
 }
@@ -159,6 +162,9 @@ func (s *server) getRun(ctx context.Context, in *runInput) (*versioned[v1.Run], 
 			run, err = s.Runs.RunAt(ctx, tenant, in.Run, at)
 		}
 	}
+	if err == nil {
+		err = s.opens(ctx).run(tenant, &run)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -182,6 +188,12 @@ func (s *server) listRuns(ctx context.Context, in *listRunsInput) (*body[v1.RunL
 	items, next, err := s.Runs.Runs(ctx, callOf(ctx).principal.Tenant, f, p)
 	if err != nil {
 		return nil, err
+	}
+	opens := s.opens(ctx)
+	for i := range items {
+		if err := opens.fresh(ctx).run(callOf(ctx).principal.Tenant, &items[i]); err != nil {
+			return nil, err
+		}
 	}
 	return answer(v1.RunList{Items: list(items), Next: s.cursor("runs", f, next)}), nil
 }
@@ -207,7 +219,14 @@ func (s *server) listRunEvents(ctx context.Context, in *runEventsInput) (*body[v
 			return nil, orNotFound(err)
 		}
 	}
-	page := v1.EventList{Items: eventsOf(records), Next: after, More: len(records) == in.Limit}
+	items := make([]v1.Event, len(records))
+	opens := s.opens(ctx)
+	for i, r := range records {
+		if items[i], err = opens.fresh(ctx).event(r); err != nil {
+			return nil, err
+		}
+	}
+	page := v1.EventList{Items: items, Next: after, More: len(records) == in.Limit}
 	if n := len(records); n > 0 {
 		page.Next = v1.Ordinal(records[n-1].Sequence)
 	}
@@ -261,14 +280,7 @@ func list[T any](items []T) []T {
 	return items
 }
 
-func eventsOf(records []events.Record) []v1.Event {
-	out := make([]v1.Event, len(records))
-	for i, r := range records {
-		out[i] = eventOf(r)
-	}
-	return out
-}
-
+// eventOf is the wire form of an event as it is stored.
 func eventOf(r events.Record) v1.Event {
 	e := v1.Event{
 		ID: string(r.ID()), Type: r.Type, DataSchema: r.DataSchema(), Stream: string(r.Stream),

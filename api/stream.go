@@ -172,17 +172,25 @@ func (s *server) streamRun(ctx context.Context, in *streamRunInput) (func(contex
 	case after > 0 && closes(seen[0]):
 		return nil, errStreamEnd // 204 tells browsers not to come back
 	}
+	opens := s.opens(ctx)
 	return func(ctx context.Context, out *sse) error {
 		f := s.Hub.FollowStream(tenant, stream, domain.Sequence(after))
 		defer f.Close()
 		return s.follow(ctx, f, func(records []events.Record) error {
 			last := records[len(records)-1]
 			for _, r := range records {
-				if err := out.event("event", strconv.FormatUint(uint64(r.Sequence), 10), eventOf(r)); err != nil {
+				e, err := opens.fresh(ctx).event(r)
+				if err != nil {
+					return err
+				}
+				if err := out.event("event", strconv.FormatUint(uint64(r.Sequence), 10), e); err != nil {
 					return err
 				}
 			}
 			if run, ok := s.runAfter(ctx, tenant, in.Run, last.Position); ok {
+				if err := opens.fresh(ctx).run(tenant, &run); err != nil {
+					return err
+				}
 				if err := out.event("run", "", run); err != nil {
 					return err
 				}
@@ -238,12 +246,17 @@ func (s *server) streamLog(ctx context.Context, in *streamLogInput) (func(contex
 	if domain.Position(after) > head.Position {
 		return nil, domain.InvalidField("Last-Event-ID", "is behind the end of the log", "begin without it")
 	}
+	opens := s.opens(ctx)
 	return func(ctx context.Context, out *sse) error {
 		f := s.Hub.Follow(filter, domain.Position(after))
 		defer f.Close()
 		return s.follow(ctx, f, func(records []events.Record) error {
 			for _, r := range records {
-				if err := out.event("event", strconv.FormatUint(uint64(r.Position), 10), eventOf(r)); err != nil {
+				e, err := opens.fresh(ctx).event(r)
+				if err != nil {
+					return err
+				}
+				if err := out.event("event", strconv.FormatUint(uint64(r.Position), 10), e); err != nil {
 					return err
 				}
 			}

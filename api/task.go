@@ -71,6 +71,12 @@ func (s *server) listTasks(ctx context.Context, in *listTasksInput) (*body[v1.Ta
 	if err != nil {
 		return nil, err
 	}
+	opens := s.opens(ctx)
+	for i := range items {
+		if err := opens.fresh(ctx).task(callOf(ctx).principal.Tenant, &items[i]); err != nil {
+			return nil, err
+		}
+	}
 	return answer(v1.TaskList{Items: list(items), Next: s.cursor("tasks", f, next)}), nil
 }
 
@@ -87,6 +93,9 @@ func (s *server) getTask(ctx context.Context, in *taskInput) (*body[v1.Task], er
 		return nil, err
 	}
 	t, err := s.Tasks.Task(ctx, callOf(ctx).principal.Tenant, run, path)
+	if err == nil {
+		err = s.opens(ctx).task(callOf(ctx).principal.Tenant, &t)
+	}
 	if err != nil {
 		return nil, err
 	}

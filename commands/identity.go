@@ -18,6 +18,7 @@ type IssueToken struct {
 	Actor       domain.Actor
 	Permissions []domain.Permission
 	SecretHash  string
+	Holder      string // the name of the person who has it; may be empty
 }
 
 // RotateToken replaces the secret.
@@ -45,6 +46,9 @@ func (RevokeToken) Needs() domain.Permission { return domain.TokenManage }
 func (c IssueToken) Validate() error {
 	if len(c.SecretHash) != len("sha256:")+64 {
 		return domain.InvalidField("secret_hash", "is not a SHA-256", "send sha256: and 64 hex digits")
+	}
+	if len(c.Holder) > 200 {
+		return domain.InvalidField("holder", "is longer than 200 bytes", "shorten it")
 	}
 	return validStream("token", c.Token, "token")
 }

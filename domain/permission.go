@@ -13,6 +13,11 @@ const (
 	// RunWork is held by workers: report the results of steps.
 	RunWork Permission = "run:work"
 
+	// ContentRead shows content and names opened; without it they stay sealed.
+	ContentRead Permission = "content:read"
+	// ContentErase destroys the keys of a run or a person, for ever.
+	ContentErase Permission = "content:erase"
+
 	WorkflowRead  Permission = "workflow:read"
 	WorkflowWrite Permission = "workflow:write"
 
@@ -33,6 +38,6 @@ const (
 
 // Permissions lists every permission in the order of the reference page.
 var Permissions = []Permission{
-	RunStart, RunRead, RunCancel, RunWork, WorkflowRead, WorkflowWrite, AgentRead,
+	RunStart, RunRead, RunCancel, RunWork, ContentRead, ContentErase, WorkflowRead, WorkflowWrite, AgentRead,
 	TaskCreate, TaskRead, AnalyticsRead, LogRead, LogReadAll, LogManage, TokenManage,
 }

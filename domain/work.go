@@ -100,6 +100,6 @@ func Charge(t Tokens, p Prices) NanoUSD {
 // Fault is why an attempt or a run failed.
 type Fault struct {
 	Code    string `json:"code"`
-	Message string `json:"message"`
+	Message string `json:"message" class:"content"`
 	Final   bool   `json:"final,omitempty"` // a further attempt cannot help
 }

@@ -10,6 +10,7 @@ package events
 import (
 	"encoding/json"
 	"fmt"
+	"reflect"
 
 	jsonv2 "github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -32,6 +33,8 @@ type Type struct {
 	shapes  []shape             // after the first
 	before  func(Event) []Event // see since
 	decode  func([]byte) (Event, error)
+
+	protected []protected // fields with a class
 }
 
 // option changes a row while the table is built.
@@ -48,7 +51,7 @@ var lenient = jsonv2.JoinOptions(jsontext.AllowInvalidUTF8(true), jsontext.Allow
 // of is the row of an event type.
 func of[E Event](opts ...option) Type {
 	var zero E
-	t := Type{Name: zero.EventType(), Version: 1, Level: 1, Zero: zero}
+	t := Type{Name: zero.EventType(), Version: 1, Level: 1, Zero: zero, protected: protectedOf(reflect.TypeFor[E](), nil, "")}
 	t.decode = func(b []byte) (Event, error) {
 		var e E
 		err := jsonv2.Unmarshal(b, &e, lenient)
@@ -71,7 +74,7 @@ var ErrUnknownType = &domain.Error{
 
 var catalogue = func() map[string]Type {
 	m := make(map[string]Type)
-	for _, table := range [][]Type{runTypes, workflowTypes, identityTypes, systemTypes} {
+	for _, table := range [][]Type{runTypes, workflowTypes, identityTypes, systemTypes, erasureTypes} {
 		for _, t := range table {
 			if _, twice := m[t.Name]; twice {
 				panic("event type listed twice: " + t.Name)

@@ -16,7 +16,11 @@ type TokenIssued struct {
 	Actor       domain.Actor        `json:"actor"`
 	Permissions []domain.Permission `json:"permissions"`
 	SecretHash  string              `json:"secret_hash"`
+	Holder      string              `json:"holder,omitempty" class:"personal"` // the name of the person who has it
 }
+
+// AboutPerson implements About.
+func (e TokenIssued) AboutPerson() string { return e.Actor.ID }
 
 // TokenRotated replaces the secret; the old one stops working at once.
 type TokenRotated struct {

@@ -37,8 +37,13 @@ type Written struct {
 	Type    Type
 	Version int
 	Data    []byte
-	Event   Event // as everybody will read it
+	KeyIDs  string // the keys that sealed what has a class; empty: none
+	Event   Event  // as everybody will read it who has the keys
 }
+
+// Protect returns an event with the values sealed that have a class, and the keys
+// it names then.
+type Protect func(Event) (sealed Event, keyIDs string, err error)
 
 // ErrLevelTooLow says that an event cannot be written yet, in no form.
 var ErrLevelTooLow = &domain.Error{
@@ -47,10 +52,12 @@ var ErrLevelTooLow = &domain.Error{
 }
 
 // At returns the forms in which events are written at a level of the log: of each
-// the newest that every build of that level reads.
-func At(level int, list []Event) ([]Written, error) { return at(catalogue, level, list) }
+// the newest that every build of that level reads, sealed by protect; nil: plain.
+func At(level int, list []Event, protect Protect) ([]Written, error) {
+	return at(catalogue, level, list, protect)
+}
 
-func at(types map[string]Type, level int, list []Event) ([]Written, error) {
+func at(types map[string]Type, level int, list []Event, protect Protect) ([]Written, error) {
 	out := make([]Written, 0, len(list))
 	for _, e := range list {
 		t, ok := types[e.EventType()]
@@ -62,13 +69,13 @@ func at(types map[string]Type, level int, list []Event) ([]Written, error) {
 			too.Fix = fmt.Sprintf("when every process runs this version: hishamos log level %d", t.Level)
 			return nil, too
 		case t.Level > level:
-			older, err := at(types, level, t.before(e))
+			older, err := at(types, level, t.before(e), protect)
 			if err != nil {
 				return nil, err
 			}
 			out = append(out, older...)
 		default:
-			w, err := t.at(level, e)
+			w, err := t.at(level, e, protect)
 			if err != nil {
 				return nil, err
 			}
@@ -79,23 +86,41 @@ func at(types map[string]Type, level int, list []Event) ([]Written, error) {
 }
 
 // at writes an event in the newest shape that the level allows.
-func (t Type) at(level int, e Event) (Written, error) {
+func (t Type) at(level int, e Event, protect Protect) (w Written, err error) {
+	form, keyIDs := e, ""
+	if protect != nil {
+		if form, keyIDs, err = protect(e); err != nil {
+			return w, fmt.Errorf("seal %s: %w", t.Name, err)
+		}
+	}
+	if w, err = t.write(level, form); err != nil {
+		return w, err
+	}
+	w.KeyIDs, w.Event = keyIDs, e
+	if w.Version < t.Version { // what the older shape cannot say is forgotten here too
+		plain, err := t.write(level, e)
+		if err != nil {
+			return w, err
+		}
+		if w.Event, err = t.read(plain.Version, plain.Data); err != nil {
+			return w, err
+		}
+	}
+	return w, nil
+}
+
+func (t Type) write(level int, e Event) (Written, error) {
 	data, err := json.Marshal(e)
 	if err != nil {
 		return Written{}, fmt.Errorf("encode %s: %w", t.Name, err)
 	}
-	w := Written{Type: t, Version: t.Version, Data: data, Event: e}
+	w := Written{Type: t, Version: t.Version, Data: data}
 	for w.Version > 1 && t.shapes[w.Version-2].level > level {
 		down, err := t.shapes[w.Version-2].down(w.Data)
 		if err != nil {
 			return w, fmt.Errorf("write %s as version %d: %w", t.Name, w.Version-1, err)
 		}
 		w.Version, w.Data = w.Version-1, down
-	}
-	if w.Version < t.Version { // what the older shape cannot say is forgotten here too
-		if w.Event, err = t.read(w.Version, w.Data); err != nil {
-			return w, err
-		}
 	}
 	return w, nil
 }

@@ -74,7 +74,7 @@ func TestAnEventIsWrittenInTheNewestShapeThatTheLevelAllowsAndReadBackAsToday(t 
 		3: {2, `{"size":7}`, box{7, "brown"}},
 		4: {3, `{"size":7,"colour":"red"}`, box{7, "red"}},
 	} {
-		got, err := events.AtOf(boxes(), level, []events.Event{box{7, "red"}})
+		got, err := events.AtOf(boxes(), level, []events.Event{box{7, "red"}}, nil)
 		if err != nil || len(got) != 1 {
 			t.Fatalf("level %d: %v, %v", level, got, err)
 		}
@@ -94,14 +94,14 @@ func TestAnEventIsWrittenInTheNewestShapeThatTheLevelAllowsAndReadBackAsToday(t 
 
 func TestBelowItsLevelATypeIsReplacedByWhatCameBeforeItOrRefused(t *testing.T) {
 	t.Parallel()
-	got, err := events.AtOf(boxes(), 2, []events.Event{label{}, box{Size: 2}})
+	got, err := events.AtOf(boxes(), 2, []events.Event{label{}, box{Size: 2}}, nil)
 	if err != nil || len(got) != 2 || got[0].Type.Name != "box.packed" || string(got[0].Data) != `{"size":1}` {
 		t.Errorf("in place of a label: %+v, %v", got, err)
 	}
-	if got, err = events.AtOf(boxes(), 3, []events.Event{label{}, seal{}}); err != nil || len(got) != 2 || got[0].Type.Name != "box.labelled" {
+	if got, err = events.AtOf(boxes(), 3, []events.Event{label{}, seal{}}, nil); err != nil || len(got) != 2 || got[0].Type.Name != "box.labelled" {
 		t.Errorf("at its level: %+v, %v", got, err)
 	}
-	if _, err = events.AtOf(boxes(), 2, []events.Event{seal{}}); !errors.Is(err, events.ErrLevelTooLow) || !strings.Contains(err.Error(), "level 3, the log is at 2") {
+	if _, err = events.AtOf(boxes(), 2, []events.Event{seal{}}, nil); !errors.Is(err, events.ErrLevelTooLow) || !strings.Contains(err.Error(), "level 3, the log is at 2") {
 		t.Errorf("a type that nothing stands for: %v", err)
 	}
 }
@@ -112,7 +112,7 @@ func TestEveryLevelOfTheCatalogueIsOneThisBuildCanSet(t *testing.T) {
 		if row.Level > events.Level {
 			t.Errorf("%s is of level %d, the build of %d", name, row.Level, events.Level)
 		}
-		if _, err := events.At(events.Level, []events.Event{row.Zero}); err != nil && !row.Retired {
+		if _, err := events.At(events.Level, []events.Event{row.Zero}, nil); err != nil && !row.Retired {
 			t.Errorf("%s cannot be written: %v", name, err)
 		}
 	}

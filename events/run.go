@@ -34,7 +34,7 @@ type StepScheduled struct {
 	Attempt   int                `json:"attempt"`
 	Agent     *domain.Ref        `json:"agent,omitempty"`
 	Template  *domain.Ref        `json:"template,omitempty"`
-	InputHash string             `json:"input_hash"`
+	InputHash string             `json:"input_hash" class:"content"` // a hash lets one guess what was hashed
 	Effect    domain.EffectClass `json:"effect"`
 	Deadline  time.Time          `json:"deadline"` // of this attempt
 }
@@ -46,7 +46,7 @@ type StepStarted struct {
 	Path    domain.StepPath `json:"path"`
 	Attempt int             `json:"attempt"`
 	Worker  string          `json:"worker"`
-	Key     string          `json:"key"` // of the effect, for whoever performs it; the same for every attempt
+	Key     string          `json:"key" class:"content"` // made from the input's hash; of the effect, for whoever performs it; the same for every attempt
 }
 
 // StepCompleted is the accepted result of a step.

@@ -24,7 +24,13 @@ type Ports struct {
 	RunIntents func(ctx context.Context, run domain.StreamID, atLeast domain.Sequence) (domain.Intents, error)
 	// OpenRuns lists runs that have not ended, in order, after one.
 	OpenRuns func(ctx context.Context, after domain.StreamID, limit int) ([]domain.StreamID, error)
-	Logger   *slog.Logger // nil: the default
+	// OpenErasures lists orders to erase that were not carried out, likewise.
+	OpenErasures func(ctx context.Context, after domain.StreamID, limit int) ([]domain.StreamID, error)
+	// ErasureKeys returns the keys that an order is about.
+	ErasureKeys func(ctx context.Context, order domain.StreamID) ([]string, error)
+	// Destroy destroys keys for ever, because of an order; again changes nothing.
+	Destroy func(ctx context.Context, order domain.StreamID, keys []string) error
+	Logger  *slog.Logger // nil: the default
 }
 
 func (p Ports) logger() *slog.Logger {

@@ -20,6 +20,7 @@ type AccessToken struct {
 	ActorID     string              `db:"actor_id"`
 	ActorKind   string              `db:"actor_kind"`
 	Permissions []domain.Permission `db:"permissions"`
+	Holder      string              `db:"holder"` // sealed
 	Revoked     bool                `db:"revoked"`
 	Issued      time.Time           `db:"issued"`
 	Updated     time.Time           `db:"updated"`
@@ -42,7 +43,7 @@ func tokenIssued(w *projection.Rows, r events.Recorded[events.TokenIssued]) {
 	e := r.Event
 	accessTokens.Insert(w, AccessToken{
 		Tenant: r.Stream.Tenant(), Token: r.Stream.Entity(), SecretHash: e.SecretHash, Owner: e.Tenant,
-		ActorID: e.Actor.ID, ActorKind: e.Actor.Kind, Permissions: e.Permissions,
+		ActorID: e.Actor.ID, ActorKind: e.Actor.Kind, Permissions: e.Permissions, Holder: e.Holder,
 		Issued: r.Time, Updated: r.Time, Version: r.Sequence, Position: r.Position,
 	})
 }
@@ -69,7 +70,7 @@ func tokenRevoked(w *projection.Rows, r events.Recorded[events.TokenRevoked]) {
 type Tokens struct{ DB DB }
 
 const (
-	tokenRow = `tenant, token, secret_hash, owner, actor_id, actor_kind, permissions, revoked, issued, updated, version, position`
+	tokenRow = `tenant, token, secret_hash, owner, actor_id, actor_kind, permissions, holder, revoked, issued, updated, version, position`
 
 	tokenBySecretSQL = `
 select ` + tokenRow + ` from access_tokens

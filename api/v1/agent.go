@@ -74,6 +74,8 @@ type Task struct {
 	Created   time.Time  `json:"created"`
 	Updated   *time.Time `json:"updated,omitempty"`
 	Priority  int        `json:"priority"`
+	Erased    bool       `json:"erased,omitempty" doc:"Some of it was erased for ever: such values are [erased]"`
+	Sealed    bool       `json:"sealed,omitempty" doc:"It has content, which needs permission content:read: such values are [sealed]"`
 	Step
 }
 

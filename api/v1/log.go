@@ -21,6 +21,8 @@ type Event struct {
 	Actor       json.RawMessage `json:"actor,omitempty" doc:"The chain of who acted, the originator first"`
 	Hash        string          `json:"hash" doc:"SHA-256 over the previous hash and this event"`
 	Data        json.RawMessage `json:"data"`
+	Erased      bool            `json:"erased,omitempty" doc:"Some of it was erased for ever: such values are [erased]"`
+	Sealed      bool            `json:"sealed,omitempty" doc:"It has content, which needs permission content:read: such values are [sealed]"`
 }
 
 // EventList is one page of events. Next is where to go on reading: the position

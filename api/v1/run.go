@@ -45,6 +45,7 @@ type RunEnd struct {
 	FaultStep string                     `json:"fault_step,omitempty" doc:"The step that failed it"`
 	Reason    string                     `json:"reason,omitempty" doc:"Why it was cancelled"`
 	Time      time.Time                  `json:"time" doc:"When it ended"`
+	Sealed    bool                       `json:"sealed,omitempty" doc:"It has content, which needs permission content:read: such values are [sealed]"`
 }
 
 // CancelRun is the body of a request to cancel a run.
@@ -77,6 +78,8 @@ type Run struct {
 	Reason    string                     `json:"reason,omitempty" doc:"Why it was cancelled"`
 	Version   Ordinal                    `json:"version" doc:"Number of its events; the ETag"`
 	Degraded  bool                       `json:"degraded,omitempty" doc:"An event of it could not be applied: this view is not complete"`
+	Erased    bool                       `json:"erased,omitempty" doc:"Some of it was erased for ever: such values are [erased]"`
+	Sealed    bool                       `json:"sealed,omitempty" doc:"It has content, which needs permission content:read: such values are [sealed]"`
 	Inputs    map[string]json.RawMessage `json:"inputs,omitempty"`
 	Outputs   map[string]json.RawMessage `json:"outputs,omitempty"`
 	Steps     []Step                     `json:"steps,omitempty" nullable:"false"`

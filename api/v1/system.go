@@ -6,6 +6,8 @@ type Me struct {
 	Actor       string   `json:"actor"`
 	Kind        string   `json:"kind"`
 	Permissions []string `json:"permissions" nullable:"false"`
+	Name        string   `json:"name,omitempty" doc:"Name of the person who has the token"`
+	Erased      bool     `json:"erased,omitempty" doc:"The name was erased for ever: it is [erased]"`
 	Token       string   `json:"token,omitempty" doc:"Identifier of the access token in use"`
 }
 

@@ -21,7 +21,7 @@ import (
 
 func (a *app) runCommands() *cobra.Command {
 	return group("run", "Start and look at runs of workflows",
-		a.runStart(), a.runList(), a.runShow(), a.runEvents(), a.runCancel(), a.runWatch())
+		a.runStart(), a.runList(), a.runShow(), a.runEvents(), a.runCancel(), a.runErase(), a.runWatch())
 }
 
 func (a *app) runStart() *cobra.Command {

@@ -33,20 +33,26 @@ func (n *node) doorFor(ctx context.Context, q queries, who *auth.Authenticator) 
 	if err != nil {
 		return nil, err
 	}
-	// The key only tells a repeated request from a different one under the same
-	// id; it guards no secret.
-	digestKey := sha256.Sum256([]byte("hishamos request digest\x00" + settings.LogID))
+	// It only tells the cursors of one list from those of another; it guards no
+	// secret.
+	digestKey := sha256.Sum256([]byte("hishamos cursor\x00" + settings.LogID))
 	wake, done := n.wakes.listen()
 	go func() {
 		defer done()
 		n.hub.Run(ctx, wake)
 	}()
 	return api.New(api.Options{
-		Dispatcher: n.commands, Tracer: n.tracer, Runs: q, Tasks: q, Workflows: q, Usage: q, Library: n.library, Checks: []library.Check{expr.Check},
+		Dispatcher: n.commands, Tracer: n.tracer, Runs: q, Tasks: q, Workflows: q, Usage: q, Contents: contents{n}, Erasures: contents{n}, Library: n.library, Checks: []library.Check{expr.Check},
 		Waiter: waiter{n}, Hub: n.hub, Auth: who, Metrics: n.metrics,
-		Committed: n.committedBefore, DigestKey: digestKey[:], Log: n.logger, Clock: clock{}, Missing: n.missing, Degraded: n.deliveries.failing, Done: ctx.Done(),
+		Committed: n.committedBefore, DigestKey: digestKey[:], RequestKey: n.requestKey, Log: n.logger, Clock: clock{}, Missing: n.missing, Degraded: n.deliveries.failing, Done: ctx.Done(),
 		Epoch: func() uint32 { return uint32(settings.Generation) }, Version: version, LoopbackTrusted: true,
 	}), nil
+}
+
+// requestKey keys the digests by which a repeated request is told from another
+// under the same id. They end with the tenant's key.
+func (n *node) requestKey(ctx context.Context, t domain.Tenant) ([]byte, error) {
+	return n.ring.Derived(ctx, t, "request digest")
 }
 
 // readModels knows how far the read models are: the runner that fills them, if
@@ -143,6 +149,9 @@ func (n *node) missing(ctx context.Context) []string {
 	var out []string
 	if _, err := n.queries.Head(ctx); err != nil {
 		out = append(out, "postgres")
+	}
+	if err := n.ring.Check(ctx); err != nil {
+		out = append(out, "keys")
 	}
 	if _, err := n.log.Topics(ctx, "hishamos."); err != nil {
 		out = append(out, "kafka")

@@ -89,7 +89,7 @@ func bulk(t *testing.T) int {
 
 func TestTheDrillsHoldOnARealBroker(t *testing.T) {
 	t.Parallel()
-	d := &drill{t: t, database: drillDatabase(t), kafka: ownBroker(t)}
+	d := &drill{t: t, database: drillDatabase(t), data: t.TempDir(), kafka: ownBroker(t)}
 	work := &performer{}
 	p := d.start((*node).runRelay, (*node).runProjections, (*node).runReactions, work.run)
 	p.fill(20)

@@ -255,7 +255,7 @@ func TestAnEventTypeOfTheNextBuildPausesItsPartitionUntilTheUpgrade(t *testing.T
 	// Whoever takes a partition finds the open runs in the store, paused or not.
 	old.eventually("the reactions have their partitions", func() bool {
 		r := old.reactions.Load()
-		return r != nil && r.Partitions() == 4
+		return r != nil && r.Partitions() == 8 // of two reactions
 	})
 
 	cancelled := drillRun()

@@ -34,6 +34,7 @@ type drill struct {
 	t        *testing.T
 	database string
 	kafka    string
+	data     string   // folder of the keys, which all processes share
 	set      []string // further settings
 }
 
@@ -45,13 +46,13 @@ func newDrill(t *testing.T, set ...string) *drill {
 		t.Fatal(err)
 	}
 	t.Cleanup(b.Stop)
-	return &drill{t: t, database: pgtest.URL(t), kafka: b.Addr(), set: set}
+	return &drill{t: t, database: pgtest.URL(t), kafka: b.Addr(), data: t.TempDir(), set: set}
 }
 
 func (d *drill) config() config.Config {
 	d.t.Helper()
 	env := append([]string{
-		"HISHAMOS_DATA=" + d.t.TempDir(), "DATABASE_URL=" + d.database, "KAFKA_BROKERS=" + d.kafka,
+		"HISHAMOS_DATA=" + d.data, "DATABASE_URL=" + d.database, "KAFKA_BROKERS=" + d.kafka,
 		"HISHAMOS_KAFKA_PARTITIONS=4", "HISHAMOS_KAFKA_REPLICATION=1", "HISHAMOS_LISTEN=127.0.0.1:0", express(),
 	}, d.set...)
 	cfg, err := config.Load(env)

@@ -109,7 +109,7 @@ func TestAStoreIsRebuiltUpToTheFirstPositionThatKafkaLacks(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			d := &drill{t: t, database: drillDatabase(t), kafka: publish(t, records, c.missing)}
+			d := &drill{t: t, database: drillDatabase(t), data: t.TempDir(), kafka: publish(t, records, c.missing)}
 			p := d.open()
 			var done recovered
 			p.must(p.operation(&done, storeFromKafka))
@@ -178,7 +178,7 @@ func TestAStoreIsNotRebuiltWithoutTheFirstEvents(t *testing.T) {
 	t.Parallel()
 	source := newDrill(t).start()
 	source.fill(2)
-	d := &drill{t: t, database: drillDatabase(t), kafka: publish(t, source.all(), 1)}
+	d := &drill{t: t, database: drillDatabase(t), data: t.TempDir(), kafka: publish(t, source.all(), 1)}
 	err := d.open().operation(nil, storeFromKafka)
 	if domain.KindOf(err) != domain.Unavailable || !strings.Contains(err.Error(), "HISHAMOS_LOG_RETAIN=all") {
 		t.Fatalf("store-from-kafka without the first event: %v", err)

@@ -22,6 +22,7 @@ import (
 	"github.com/hishamos/hishamos/internal/eventstore/batch"
 	"github.com/hishamos/hishamos/internal/eventstore/postgres"
 	"github.com/hishamos/hishamos/internal/failpoint"
+	"github.com/hishamos/hishamos/internal/keys"
 	"github.com/hishamos/hishamos/internal/lease"
 	"github.com/hishamos/hishamos/internal/live"
 	"github.com/hishamos/hishamos/internal/log"
@@ -43,6 +44,7 @@ type node struct {
 	metrics    *telemetry.Metrics
 	store      *postgres.Store
 	queries    postgres.Queries // the store as requests see it
+	ring       *keys.Ring
 	dispatcher *dispatch.Dispatcher
 	commands   commands.Dispatcher // the dispatcher, watched
 	tracer     *telemetry.Tracer   // nil: no traces are kept
@@ -106,8 +108,11 @@ func openNode(ctx context.Context, cfg config.Config, logger *slog.Logger, show 
 	if err := n.openTracer(ctx); err != nil {
 		return nil, err
 	}
+	if err := n.openKeys(ctx); err != nil {
+		return nil, err
+	}
 	n.dispatcher = dispatch.New(tracing.Store(n.tracer, n.store), dispatch.Options{
-		Level: func() int { return int(n.level.Load()) },
+		Level: func() int { return int(n.level.Load()) }, Sealer: n.ring,
 		Limits: dispatch.Limits{
 			Working: min(cfg.QueueLimit, workingLimit), Waiting: cfg.QueueLimit, TenantWaiting: n.tenantShare(),
 			TenantRate: cfg.TenantRate, StreamRate: cfg.StreamRate,

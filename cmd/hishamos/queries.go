@@ -277,6 +277,6 @@ func refOf(id string, version int) *v1.Ref {
 func tokenOf(t projections.AccessToken) auth.Token {
 	return auth.Token{
 		Stream: domain.NewStreamID(t.Tenant, t.Token), SecretHash: t.SecretHash, Tenant: t.Owner,
-		Actor: domain.Actor{Kind: t.ActorKind, ID: t.ActorID}, Permissions: t.Permissions,
+		Actor: domain.Actor{Kind: t.ActorKind, ID: t.ActorID}, Permissions: t.Permissions, Holder: t.Holder,
 	}
 }

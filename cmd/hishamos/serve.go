@@ -109,6 +109,7 @@ func (n *node) serve(parent context.Context, roles []string, ready func(address 
 		})
 	}
 	parts.Go(func() { n.watchSettings(ctx) })
+	start("erasures", n.watchErasures)
 	if has(roleRelay) {
 		start(roleRelay, n.runRelay)
 		if n.broker != nil {
@@ -167,6 +168,9 @@ func (n *node) begin(ctx context.Context, roles []string, out io.Writer) error {
 		return err
 	}
 	if err := n.raiseLevel(ctx); err != nil {
+		return err
+	}
+	if _, err := n.eraseAgain(ctx, 0); err != nil {
 		return err
 	}
 	if slices.Contains(roles, roleRelay) {

@@ -160,6 +160,9 @@ func (w *simWorld) checkSpending(records []events.Record) error {
 		if err != nil {
 			return err
 		}
+		if e.Event, _, err = w.ring.Open(context.Background(), r.Envelope, e.Event); err != nil {
+			return err
+		}
 		switch e := e.Event.(type) {
 		case events.TokensSpent:
 			c := call{simAttempt{r.Stream, e.Path, e.Attempt}, e.Call}

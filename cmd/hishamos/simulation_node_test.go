@@ -41,8 +41,8 @@ type simNode struct {
 func (n *simNode) start() {
 	n.life++
 	n.up = true
-	n.dispatcher = dispatch.New(n.w.store, dispatch.Options{Clock: n.clock, CacheStreams: 2, Committed: n.committed}, n.w.aggregates()...)
-	n.ports = portsOf(n.w.store, n.dispatcher, lease.NewBoard(n.clock), timer.NewWheel())
+	n.dispatcher = dispatch.New(n.w.store, dispatch.Options{Clock: n.clock, CacheStreams: 2, Committed: n.committed, Sealer: n.w.ring}, n.w.aggregates()...)
+	n.ports = portsOf(n.w.store, n.dispatcher, n.w.ring, lease.NewBoard(n.clock), timer.NewWheel())
 	n.ports.Dispatcher = simDoor{n}
 	n.reaction = handlers.All(n.ports)[0]
 	if n.w.plant.react != nil {

@@ -2,8 +2,11 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"time"
 
 	"github.com/hishamos/hishamos/commands"
@@ -12,6 +15,8 @@ import (
 	"github.com/hishamos/hishamos/internal/dispatch"
 	"github.com/hishamos/hishamos/internal/eventstore"
 	eventmemory "github.com/hishamos/hishamos/internal/eventstore/memory"
+	"github.com/hishamos/hishamos/internal/keys"
+	keysmemory "github.com/hishamos/hishamos/internal/keys/memory"
 	"github.com/hishamos/hishamos/internal/log"
 	logmemory "github.com/hishamos/hishamos/internal/log/memory"
 	"github.com/hishamos/hishamos/internal/projection"
@@ -48,6 +53,7 @@ type simWorld struct {
 	clock   *sim.Clock // of the machine the store is on
 
 	memory  *eventmemory.Store
+	ring    *keys.Ring // the key store is always there
 	store   eventstore.Store
 	broker  *simBroker
 	epoch   int
@@ -84,6 +90,7 @@ func newSimWorld(seed uint64, plant simPlant, trace func(string)) *simWorld {
 		Faults: eventmemory.Faults{BeforeCommit: w.beforeCommit, AfterCommit: w.afterCommit},
 	})
 	w.store = simStore{w.memory, w}
+	w.ring = simRing(w)
 	w.broker = &simBroker{Log: logmemory.New(), w: w}
 	w.tables = newSimTables(w)
 	w.views = &simViews{w: w}
@@ -255,6 +262,16 @@ func (b *simBroker) Publish(ctx context.Context, messages []log.Message) error {
 		panic(simCrash{})
 	}
 	return err
+}
+
+// simRing seals with keys that follow from the seed, as every trace must.
+func simRing(w *simWorld) *keys.Ring {
+	chance := rand.NewChaCha8(sha256.Sum256(binary.BigEndian.AppendUint64([]byte("keys"), w.seed)))
+	ring, err := keys.Open(context.Background(), &keysmemory.Store{}, make([]byte, 32), keys.Options{Clock: w.clock, Random: chance, Block: 16, Ordered: orderedIn(w.memory)})
+	if err != nil {
+		panic(err)
+	}
+	return ring
 }
 
 func simLogger() *slog.Logger { return slog.New(slog.DiscardHandler) }

@@ -37,6 +37,8 @@ type verified struct {
 	WrongUpTo   domain.Position     `json:"wrong_up_to,omitempty"` // the checkpoint that does not hold
 	Table       string              `json:"table,omitempty"`       // the table that disagrees
 	Reason      string              `json:"reason,omitempty"`
+	Keys        int                 `json:"keys"`          // that the events name, and that are as they should be
+	Key         string              `json:"key,omitempty"` // that is not
 	Anchors     string              `json:"anchors"`
 	Checkpoints []checkpoint.Report `json:"checkpoints"`
 	pace
@@ -52,9 +54,9 @@ type verification struct {
 func newVerify() *cobra.Command {
 	var v verification
 	cmd := &cobra.Command{
-		Use: "verify", Short: "Check the hash chain, the tables kept beside it and the checkpoints of every anchor", Args: noArgs,
-		Long: `Check the hash chain, the tables kept beside it, and the signed checkpoints of
-every anchor that answers. It goes on from the last time; --full begins at the
+		Use: "verify", Short: "Check the hash chain, the tables kept beside it, the keys and the checkpoints of every anchor", Args: noArgs,
+		Long: `Check the hash chain, the tables kept beside it, the keys that events name, and
+the signed checkpoints of every anchor that answers. It goes on from the last time; --full begins at the
 first event, which is what to do with a log you do not trust.`,
 		Example: `  hishamos verify
   hishamos verify --full --anchor file:/media/me/hishamos.checkpoints --key hishamos/...+1a2b3c4d+A...`,
@@ -120,9 +122,13 @@ func (o *operation) verify(ctx context.Context, what verification) error {
 			err = finished
 		}
 	}
+	known := 0
+	if err == nil {
+		known, err = o.verifyKeys(ctx, from.Position, to.Position)
+	}
 	v := verified{
 		OK: err == nil, From: from.Position, Position: to.Position, Hash: to.Hash.String(), Anchors: anchored(reports),
-		Checkpoints: reports, pace: paceOf(uint64(to.Position-from.Position), began),
+		Checkpoints: reports, Keys: known, pace: paceOf(uint64(to.Position-from.Position), began),
 	}
 	if err != nil {
 		if !v.explain(err) {
@@ -139,7 +145,7 @@ func (o *operation) verify(ctx context.Context, what verification) error {
 	if v.Position == v.From {
 		return o.answer(v, "nothing new since position %d, head %s; %s", v.Position, v.Hash, v.Anchors)
 	}
-	return o.answer(v, "verified positions %d to %d (%s), head %s; %s", from.Position+1, v.Position, v.pace, v.Hash, v.Anchors)
+	return o.answer(v, "verified positions %d to %d and %d keys (%s), head %s; %s", from.Position+1, v.Position, v.Keys, v.pace, v.Hash, v.Anchors)
 }
 
 // walk checks the log from a mark on, and holds it against the checkpoints.
@@ -187,6 +193,10 @@ func (v *verified) explain(err error) bool {
 	}
 	if e := (*postgres.TableError)(nil); errors.As(err, &e) {
 		v.Table, v.Reason = e.Table, e.Reason
+		return true
+	}
+	if e := (*keyError)(nil); errors.As(err, &e) {
+		v.Wrong, v.Key, v.Reason = e.position, e.key, e.cause.Error()
 		return true
 	}
 	if e := (*checkpoint.TamperError)(nil); errors.As(err, &e) {

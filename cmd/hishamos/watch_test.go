@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/hishamos/hishamos/domain"
@@ -123,24 +122,6 @@ func TestALagIsCountedInRecordsWhereOffsetsHold(t *testing.T) {
 	if got := (consumed{partition: at, position: 900, epoch: 2, offset: 47}).behind(mark, nil, 2); got != 90 {
 		t.Errorf("without Kafka: %d behind", got)
 	}
-}
-
-// lines is a log that can be read while it is written.
-type lines struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *lines) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(b)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
 }
 
 // TestNoSecretAndNoContentReachesTheLog sends canaries everywhere a secret or a

@@ -5,6 +5,7 @@ import (
 
 	"github.com/hishamos/hishamos/commands"
 	"github.com/hishamos/hishamos/domain"
+	"github.com/hishamos/hishamos/domain/erasure"
 	"github.com/hishamos/hishamos/domain/identity"
 	"github.com/hishamos/hishamos/domain/logbook"
 	deployed "github.com/hishamos/hishamos/domain/reaction"
@@ -13,6 +14,7 @@ import (
 	"github.com/hishamos/hishamos/handlers"
 	"github.com/hishamos/hishamos/internal/dispatch"
 	"github.com/hishamos/hishamos/internal/eventstore"
+	"github.com/hishamos/hishamos/internal/keys"
 	"github.com/hishamos/hishamos/internal/lease"
 	"github.com/hishamos/hishamos/internal/telemetry/tracing"
 	"github.com/hishamos/hishamos/internal/timer"
@@ -21,6 +23,7 @@ import (
 // aggregates lists every decider.
 func aggregates() []dispatch.Aggregate {
 	return []dispatch.Aggregate{
+		dispatch.For(erasure.Decider),
 		dispatch.For(identity.TokenDecider),
 		dispatch.For(logbook.Decider),
 		dispatch.For(deployed.Decider),
@@ -31,13 +34,13 @@ func aggregates() []dispatch.Aggregate {
 
 // ports are what the reactions of this node reach the outside through.
 func (n *node) ports() handlers.Ports {
-	p := portsOf(n.store, n.dispatcher, n.board, n.timers)
+	p := portsOf(n.store, n.dispatcher, n.ring, n.board, n.timers)
 	p.Logger = n.logger
 	p.Dispatcher, p.RunIntents = n.commands, tracing.Intents(n.tracer, p.RunIntents)
 	return p
 }
 
-func portsOf(store eventstore.Reader, d *dispatch.Dispatcher, board *lease.Board, timers *timer.Wheel) handlers.Ports {
+func portsOf(store eventstore.Reader, d *dispatch.Dispatcher, ring *keys.Ring, board *lease.Board, timers *timer.Wheel) handlers.Ports {
 	return handlers.Ports{
 		Dispatcher: d,
 		Board:      board,
@@ -48,6 +51,16 @@ func portsOf(store eventstore.Reader, d *dispatch.Dispatcher, board *lease.Board
 		},
 		OpenRuns: func(ctx context.Context, after domain.StreamID, limit int) ([]domain.StreamID, error) {
 			return store.OpenStreams(ctx, run.Decider.Kind, after, limit)
+		},
+		OpenErasures: func(ctx context.Context, after domain.StreamID, limit int) ([]domain.StreamID, error) {
+			return store.OpenStreams(ctx, erasure.Decider.Kind, after, limit)
+		},
+		ErasureKeys: func(ctx context.Context, order domain.StreamID) ([]string, error) {
+			ids, _, err := dispatch.Observe(ctx, d, order, 0, func(s erasure.State) []string { ids, _ := s.Ordered(); return ids })
+			return ids, err
+		},
+		Destroy: func(ctx context.Context, order domain.StreamID, ids []string) error {
+			return ring.Destroy(ctx, order, ids...)
 		},
 	}
 }

@@ -144,24 +144,12 @@ func (h *history[S, C, E]) scramble(t *rapid.T) {
 	h.m.Control(s)
 }
 
-// Erase returns the event as it is read once its keys are destroyed: without the
-// fields that have a class.
+// Erase returns the event as it is loaded once its keys are destroyed: without
+// the values that have a class.
 func Erase[E events.Event](e E) E {
-	v := reflect.New(reflect.TypeOf(e)).Elem()
-	v.Set(reflect.ValueOf(e))
-	eraseFields(v)
-	return v.Interface().(E)
-}
-
-func eraseFields(v reflect.Value) {
-	for i := range v.NumField() {
-		f := v.Type().Field(i)
-		switch {
-		case !f.IsExported():
-		case f.Tag.Get("class") != "":
-			v.Field(i).SetZero()
-		case f.Type.Kind() == reflect.Struct:
-			eraseFields(v.Field(i))
-		}
+	erased, err := events.Rewrite(e, func(events.Field, []byte) ([]byte, error) { return nil, nil })
+	if err != nil { // the change above never fails
+		panic(err)
 	}
+	return erased.(E)
 }

@@ -91,7 +91,7 @@ func issueToken(s TokenState, c commands.IssueToken) ([]events.Token, error) {
 			return nil, domain.InvalidField("permissions", "names "+string(p)+", which does not exist", "see the permissions page of the reference")
 		}
 	}
-	return []events.Token{events.TokenIssued{Tenant: c.Tenant, Actor: c.Actor, Permissions: c.Permissions, SecretHash: c.SecretHash}}, nil
+	return []events.Token{events.TokenIssued{Tenant: c.Tenant, Actor: c.Actor, Permissions: c.Permissions, SecretHash: c.SecretHash, Holder: c.Holder}}, nil
 }
 
 func rotateToken(s TokenState, c commands.RotateToken) ([]events.Token, error) {

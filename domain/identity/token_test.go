@@ -21,7 +21,7 @@ func secret(digit string) string { return "sha256:" + strings.Repeat(digit, 64) 
 func issue() commands.IssueToken {
 	return commands.IssueToken{
 		Token: stream, Tenant: "default", Actor: domain.Actor{ID: "u_1", Kind: domain.Human},
-		Permissions: []domain.Permission{domain.RunStart}, SecretHash: secret("a"),
+		Permissions: []domain.Permission{domain.RunStart}, SecretHash: secret("a"), Holder: "Jo Bloggs",
 	}
 }
 
@@ -36,7 +36,7 @@ func revoke() commands.RevokeToken { return commands.RevokeToken{Token: stream} 
 func TestATokenIsIssuedOnce(t *testing.T) {
 	t.Parallel()
 	s, c := domaintest.For(t, identity.TokenDecider), issue()
-	s.When(c).Then(events.TokenIssued{Tenant: c.Tenant, Actor: c.Actor, Permissions: c.Permissions, SecretHash: c.SecretHash})
+	s.When(c).Then(events.TokenIssued{Tenant: c.Tenant, Actor: c.Actor, Permissions: c.Permissions, SecretHash: c.SecretHash, Holder: c.Holder})
 	s.After(c).When(c).ThenError(identity.ErrTokenIssued)
 	if !s.After(c).State().Valid() || s.State().Valid() {
 		t.Error("a token is valid from when it is issued")

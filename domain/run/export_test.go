@@ -13,8 +13,8 @@ func Control(s State) []string {
 	lines := []string{fmt.Sprintf("run %s engine %d ended %d/%d", s.phase, s.engine, s.ended, len(s.steps))}
 	for i := range s.steps {
 		st := &s.steps[i]
-		lines = append(lines, fmt.Sprintf("step %s %s attempt %d failures %d lapses %d waits %d input %s calls %v",
-			s.def.Steps[i].ID, st.status, st.attempt, st.failures, st.lapses, st.waits, st.inputHash, st.calls))
+		lines = append(lines, fmt.Sprintf("step %s %s attempt %d failures %d lapses %d waits %d calls %v",
+			s.def.Steps[i].ID, st.status, st.attempt, st.failures, st.lapses, st.waits, st.calls))
 	}
 	in := Intents("", s)
 	for _, w := range in.Work {

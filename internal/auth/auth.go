@@ -23,6 +23,7 @@ type Token struct {
 	Tenant      domain.Tenant
 	Actor       domain.Actor
 	Permissions []domain.Permission
+	Holder      string // the name of who has it, sealed; may be empty
 }
 
 // Principal is who the token speaks for.

@@ -96,6 +96,18 @@ func (c *Client) CancelRun(ctx context.Context, id, reason string, o Command) (v
 	return out, c.command(ctx, http.MethodPost, escape("runs", id, "cancel"), v1.CancelRun{Reason: reason}, o, &out)
 }
 
+// EraseRun erases the content of a run for ever.
+func (c *Client) EraseRun(ctx context.Context, id, reason string, o Command) (v1.Receipt, error) {
+	var out v1.Receipt
+	return out, c.command(ctx, http.MethodPost, escape("runs", id, "erase"), v1.Erase{Reason: reason}, o, &out)
+}
+
+// ErasePerson erases the names of a person for ever.
+func (c *Client) ErasePerson(ctx context.Context, id, reason string, o Command) (v1.Receipt, error) {
+	var out v1.Receipt
+	return out, c.command(ctx, http.MethodPost, escape("people", id, "erase"), v1.Erase{Reason: reason}, o, &out)
+}
+
 // Workflows lists workflows.
 func (c *Client) Workflows(ctx context.Context, p Page, archived bool) (v1.WorkflowList, error) {
 	q := p.values()
@@ -221,6 +233,7 @@ func (c *Client) AgentAnalytics(ctx context.Context, from, to string) (v1.AgentA
 // Log reads the log after a position.
 func (c *Client) Log(ctx context.Context, after v1.Ordinal, limit int, types ...string) (v1.EventList, error) {
 	q := Page{Limit: limit}.values()
+	q.Set("sealed", "true")
 	q.Set("after", after.String())
 	set(q, "type", types...)
 	var out v1.EventList

@@ -39,6 +39,9 @@ type Config struct {
 	PostgresBin string `env:"HISHAMOS_POSTGRES_BIN" shown:"found on the machine, else fetched" doc:"Folder with the programs postgres and initdb for the embedded Postgres."`
 	MavenURL    string `env:"HISHAMOS_MAVEN_URL" envDefault:"https://repo1.maven.org/maven2" doc:"Maven repository from which the embedded Postgres is fetched when the machine has none."`
 
+	KeysURL  Secret `env:"HISHAMOS_KEYS_URL" shown:"files in HISHAMOS_DATA/keys" doc:"Postgres database to keep the encryption keys in; never the one of the events. It needs HISHAMOS_KEYS_ROOT."`
+	KeysRoot Secret `env:"HISHAMOS_KEYS_ROOT" shown:"the file HISHAMOS_DATA/keys/root.key" doc:"Root key, 64 hex digits, that encrypts every other key; losing it loses all content."`
+
 	KafkaBrokers     []string    `env:"KAFKA_BROKERS" shown:"the embedded log" doc:"Kafka brokers to publish to, as host:port, separated by commas."`
 	KafkaPartitions  int         `env:"HISHAMOS_KAFKA_PARTITIONS" shown:"16; embedded 4" min:"1" max:"1024" doc:"Partitions of each topic; fixed when the topics are made."`
 	KafkaReplication int         `env:"HISHAMOS_KAFKA_REPLICATION" shown:"the brokers' default" min:"1" max:"15" doc:"Copies of each record on different brokers; fixed when the topics are made."`

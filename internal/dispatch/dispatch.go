@@ -34,6 +34,8 @@ type Options struct {
 	Level func() int
 	// Limits bound the new work that is let in.
 	Limits Limits
+	// Sealer protects what has a class; nil: nothing is protected.
+	Sealer Sealer
 }
 
 // Dispatcher implements commands.Dispatcher.
@@ -78,6 +80,9 @@ func New(store eventstore.Store, opts Options, aggregates ...Aggregate) *Dispatc
 	}
 	if opts.Level == nil {
 		opts.Level = func() int { return events.Level }
+	}
+	if opts.Sealer == nil {
+		opts.Sealer = plain{}
 	}
 	d := &Dispatcher{store: store, opts: opts, aggregates: make(map[string]Aggregate, len(aggregates)), cache: newCache(opts.CacheStreams), gate: newGate(opts.Limits)}
 	for _, a := range aggregates {
@@ -166,7 +171,7 @@ func (d *Dispatcher) try(ctx context.Context, q *queue, a Aggregate, r commands.
 	if err := q.lock(ctx); err != nil {
 		return receipt, false, err
 	}
-	if err := q.load(ctx, d.store, a); err != nil {
+	if err := q.load(ctx, d, a); err != nil {
 		q.unlock()
 		return receipt, false, err
 	}
@@ -180,7 +185,11 @@ func (d *Dispatcher) try(ctx context.Context, q *queue, a Aggregate, r commands.
 	}
 	now := d.opts.Clock.Now().UTC().Truncate(time.Microsecond)
 	decided, refusal := a.decide(q.state, r.Command, now)
-	written, err := events.At(d.opts.Level(), decided)
+	content := q.content
+	written, err := events.At(d.opts.Level(), decided, func(e events.Event) (sealed events.Event, keyIDs string, err error) {
+		sealed, keyIDs, content, err = d.opts.Sealer.Seal(ctx, q.stream, content, e)
+		return sealed, keyIDs, err
+	})
 	if err != nil {
 		q.unlock()
 		return receipt, false, err
@@ -204,6 +213,7 @@ func (d *Dispatcher) try(ctx context.Context, q *queue, a Aggregate, r commands.
 	failpoint.Hit("dispatch.before_submit")
 	pending := d.store.Submit(ctx, appendOf(r, write))
 	ticket := q.advance(a, written)
+	q.content = content
 	q.unlock()
 
 	got, err := pending.Wait()
@@ -245,7 +255,7 @@ func (d *Dispatcher) repeated(ctx context.Context, r commands.Request, refusal e
 func proposed(stream domain.StreamID, written []events.Written, now time.Time) eventstore.Write {
 	w := eventstore.Write{Stream: stream, Events: make([]eventstore.Proposed, len(written))}
 	for i, e := range written {
-		w.Events[i] = eventstore.Proposed{Type: e.Type.Name, Version: e.Version, Time: now, Data: e.Data}
+		w.Events[i] = eventstore.Proposed{Type: e.Type.Name, Version: e.Version, Time: now, Data: e.Data, KeyIDs: e.KeyIDs}
 		w.Closes = w.Closes || e.Type.Closes
 	}
 	return w

@@ -28,7 +28,7 @@ func Observe[S, T any](ctx context.Context, d *Dispatcher, stream domain.StreamI
 			q.invalidate()
 			q.mu.Unlock()
 		}
-		if err := q.load(ctx, d.store, a); err != nil {
+		if err := q.load(ctx, d, a); err != nil {
 			q.unlock()
 			return none, 0, err
 		}

@@ -22,6 +22,7 @@ type queue struct {
 	state   any
 	version domain.Sequence // of state
 	loaded  bool
+	content string // the key of the stream's content; empty: it has none yet
 
 	// Guarded by mu: what waiters need without taking a turn.
 	mu        sync.Mutex
@@ -70,7 +71,7 @@ func (q *queue) lock(ctx context.Context) error {
 func (q *queue) unlock() { q.turn <- struct{}{} }
 
 // load brings the state up to the stream, if it is not. The caller has the turn.
-func (q *queue) load(ctx context.Context, store eventstore.Reader, a Aggregate) error {
+func (q *queue) load(ctx context.Context, d *Dispatcher, a Aggregate) error {
 	q.mu.Lock()
 	stale := !q.loaded
 	q.mu.Unlock()
@@ -80,34 +81,46 @@ func (q *queue) load(ctx context.Context, store eventstore.Reader, a Aggregate) 
 	if !q.settle(ctx) && ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	state, version, err := fold(ctx, store, a, q.stream, a.initial(), 0)
+	q.mu.Lock()
+	era := q.era
+	q.mu.Unlock()
+	state, version, content, err := d.fold(ctx, a, q.stream)
 	if err != nil {
 		return err
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.state, q.version, q.committed, q.loaded = state, version, version, true
+	q.state, q.version, q.committed, q.content = state, version, version, content
+	q.loaded = q.era == era // else it was told to forget meanwhile
 	return nil
 }
 
 // foldPage is how many events of a stream are read at once.
 const foldPage = 1000
 
-func fold(ctx context.Context, store eventstore.Reader, a Aggregate, stream domain.StreamID, state any, version domain.Sequence) (any, domain.Sequence, error) {
+func (d *Dispatcher) fold(ctx context.Context, a Aggregate, stream domain.StreamID) (state any, version domain.Sequence, content string, err error) {
+	state = a.initial()
 	for {
-		page, err := store.ReadStream(ctx, stream, version, foldPage)
+		page, err := d.store.ReadStream(ctx, stream, version, foldPage)
 		if err != nil {
-			return nil, 0, fmt.Errorf("load %s: %w", stream, err)
+			return nil, 0, "", fmt.Errorf("load %s: %w", stream, err)
 		}
 		for _, r := range page {
 			e, err := events.Decode(r.Type, r.Version, r.Data)
 			if err != nil {
-				return nil, 0, fmt.Errorf("load %s: %w", r.ID(), err)
+				return nil, 0, "", fmt.Errorf("load %s: %w", r.ID(), err)
 			}
-			state, version = a.evolve(state, e), r.Sequence
+			opened, key, err := d.opts.Sealer.Open(ctx, r.Envelope, e)
+			if err != nil {
+				return nil, 0, "", fmt.Errorf("load %s: %w", r.ID(), err)
+			}
+			if key != "" {
+				content = key
+			}
+			state, version = a.evolve(state, opened), r.Sequence
 		}
 		if len(page) < foldPage {
-			return state, version, nil
+			return state, version, content, nil
 		}
 	}
 }
@@ -228,6 +241,13 @@ func (c *cache) release(q *queue) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if q.refs--; q.refs > 0 {
+		return
+	}
+	q.mu.Lock()
+	loaded := q.loaded
+	q.mu.Unlock()
+	if !loaded { // of no use, and it may hold what was erased
+		delete(c.byID, q.stream)
 		return
 	}
 	q.element = c.idle.PushFront(q)

@@ -17,6 +17,8 @@ var everyCommand = []commands.Command{
 	commands.CreateWorkflow{},
 	commands.ReviseWorkflow{},
 	commands.ArchiveWorkflow{},
+	commands.OrderErasure{},
+	commands.CompleteErasure{},
 	commands.StartRun{},
 	commands.CompleteStep{},
 	commands.FailStep{},

@@ -88,6 +88,20 @@ func checkSchema(ctx context.Context, pool *pgxpool.Pool) error {
 	return nil
 }
 
+// MigrateKeys brings the schema of a key store up to date.
+func MigrateKeys(ctx context.Context, o Owner) error {
+	files, err := fs.Sub(migrations.Keys, "keys")
+	if err != nil {
+		return fmt.Errorf("migrate keys: %w", err)
+	}
+	return withProvider(o.Pool, files, func(p *goose.Provider) error {
+		if _, err := p.Up(ctx); err != nil {
+			return fmt.Errorf("migrate keys: %w", err)
+		}
+		return newer(ctx, p)
+	})
+}
+
 // MigrateDown takes the newest migration back. Those of the event store refuse.
 func MigrateDown(ctx context.Context, o Owner) error {
 	return withProvider(o.Pool, migrations.FS, func(p *goose.Provider) error {

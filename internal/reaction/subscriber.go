@@ -366,7 +366,9 @@ func (w *worker) save(ctx context.Context) {
 	}
 	failpoint.Hit("reaction.before_save")
 	if err := w.s.opts.Resumes.Save(ctx, w.s.reaction.Name, w.partition, w.feed.resume); err != nil {
-		w.s.opts.Logger.Warn("save resume point", "handler", w.s.reaction.Name, "partition", w.partition.String(), "error", err)
+		if ctx.Err() == nil { // else it is saved once more at the end
+			w.s.opts.Logger.Warn("save resume point", "handler", w.s.reaction.Name, "partition", w.partition.String(), "error", err)
+		}
 		return
 	}
 	failpoint.Hit("reaction.after_save")

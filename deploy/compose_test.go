@@ -35,7 +35,7 @@ func load(t *testing.T, env map[string]string) (*types.Project, error) {
 
 func project(t *testing.T) *types.Project {
 	t.Helper()
-	p, err := load(t, map[string]string{"POSTGRES_PASSWORD": "secret"})
+	p, err := load(t, map[string]string{"POSTGRES_PASSWORD": "secret", "HISHAMOS_KEYS_ROOT": "root"})
 	if err != nil {
 		t.Fatal(err)
 	}

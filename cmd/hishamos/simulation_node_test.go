@@ -41,7 +41,7 @@ type simNode struct {
 func (n *simNode) start() {
 	n.life++
 	n.up = true
-	n.dispatcher = dispatch.New(n.w.store, dispatch.Options{Clock: n.clock, CacheStreams: 2, Committed: n.committed, Sealer: n.w.ring}, n.w.aggregates()...)
+	n.dispatcher = dispatch.New(simHanding{n.w.store, n}, dispatch.Options{Clock: n.clock, CacheStreams: 2, Sealer: n.w.ring}, n.w.aggregates()...)
 	n.ports = portsOf(n.w.store, n.dispatcher, n.w.ring, lease.NewBoard(n.clock), timer.NewWheel())
 	n.ports.Dispatcher = simDoor{n}
 	n.reaction = handlers.All(n.ports)[0]
@@ -136,6 +136,21 @@ func (n *simNode) unlock() {
 			delete(n.w.owners, p)
 		}
 	}
+}
+
+// simHanding is the store of a process that is handed its own commits.
+type simHanding struct {
+	eventstore.Store
+	node *simNode
+}
+
+// Submit implements eventstore.Store.
+func (s simHanding) Submit(ctx context.Context, a eventstore.Append) eventstore.Pending {
+	r, err := s.Store.Submit(ctx, a).Wait()
+	if err == nil && !r.Replayed {
+		s.node.committed(r.Records)
+	}
+	return simPending{r, err}
 }
 
 // committed takes fresh commits to where they save a detour.

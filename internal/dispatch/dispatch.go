@@ -26,9 +26,6 @@ type Options struct {
 	Clock domain.Clock // nil: the machine's
 	// CacheStreams bounds the streams whose state is kept in memory; 0: 8192.
 	CacheStreams int
-	// Committed is told of every fresh commit, in the order of each stream's
-	// waits. It must not block.
-	Committed func([]events.Record)
 	// Level is the highest level of event types that may be written now; nil:
 	// the build's own.
 	Level func() int
@@ -228,9 +225,6 @@ func (d *Dispatcher) try(ctx context.Context, q *queue, a Aggregate, r commands.
 		return receipt, true, nil
 	case err != nil:
 		return receipt, false, err
-	}
-	if !got.Replayed && d.opts.Committed != nil {
-		d.opts.Committed(got.Records)
 	}
 	return receiptOf(got, r.Command.Target()), false, nil
 }

@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"strconv"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -187,6 +188,6 @@ func acknowledgeAnyway(r eventstore.Receipt, err error) (eventstore.Receipt, err
 // changeEvent flips what one event says.
 func changeEvent(r *events.Record) {
 	if r.Type == (events.StepFailed{}).EventType() {
-		r.Data = []byte(strings.Replace(string(r.Data), "not now", "not yet", 1))
+		r.Data = append(slices.Clip(r.Data), ' ') // means the same
 	}
 }

@@ -7,9 +7,10 @@ SEEDS   ?= 500
 
 .DEFAULT_GOAL := help
 .PHONY: alerts bench build chaos demo generate help hooks lint run sim test verify
+.PHONY: bench build chaos demo generate help hooks lint run schemathesis sim test verify
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## build bin/hishamos (server and operator) and bin/hish (client)
 	@mkdir -p bin
@@ -37,6 +38,9 @@ chaos: ## kill processes KILLS times under load and compare every promise
 
 sim: ## run the whole engine from SEEDS seeds in virtual time, with crashes
 	go test ./cmd/hishamos -run TestSimulation -count=1 -timeout=60m -seeds=$(SEEDS)
+
+schemathesis: build ## ask a real server 5,000 things its description says or forbids
+	internal/tools/schemathesis.sh
 
 lint: ## vet, staticcheck, exhaustive switches over unions, format: the fast gate
 	go vet ./...

@@ -23,10 +23,9 @@
 //	internal/agentloop            → commands, domain, internal/llm, internal/schema, library | it performs one step and knows no run's state
 //	internal/anchor               → internal/checkpoint, internal/log | it keeps checkpoints and judges none
 //	internal/auth                 → domain
-//	internal/bench                → api/v1, domain, internal/client, internal/eventstore, internal/eventstore/postgres, internal/pg | it measures from outside, and starts nothing
+//	internal/bench                → api/v1, domain, internal/eventstore, internal/eventstore/postgres, internal/pg, sdk/go | it measures from outside, and starts nothing
 //	internal/checker              → nothing | it judges from outside, and shares no code with what it judges
 //	internal/checkpoint           → domain, events, internal/pg | it sees leaves and hashes, never what an event means
-//	internal/client               → api/v1 | it speaks HTTP
 //	internal/config               → domain
 //	internal/dispatch             → commands, domain, events, internal/eventstore, internal/failpoint | deciders come to it as values
 //	internal/embedded             → domain, internal/failpoint | it starts programs and knows no contract
@@ -55,9 +54,10 @@
 //	internal/telemetry/tracing    → commands, domain, events, internal/eventstore, internal/lease, internal/llm, internal/log, internal/reaction | it wraps the parts it is given, and none knows it
 //	internal/testenv              → internal/embedded | a tool for developers, in no program
 //	internal/timer                → domain
-//	internal/watch                → api/v1, internal/client, internal/output/plain | it shows what the API answers
+//	internal/watch                → api/v1, internal/output/plain, sdk/go | it shows what the API answers
 //	internal/worker               → commands, domain, internal/failpoint, internal/lease, internal/pg, internal/telemetry
-//	cmd/hish                      → api/v1, domain, internal/auth, internal/client, internal/config, internal/output/markdown, internal/output/plain, internal/watch | the client speaks HTTP and links no part of the server
+//	sdk/go                        → api/v1 | it speaks HTTP; what it shows to others' programs is not internal
+//	cmd/hish                      → api/v1, domain, internal/auth, internal/config, internal/output/markdown, internal/output/plain, internal/watch, sdk/go | the client speaks HTTP and links no part of the server
 //	cmd/hishamos                  → everything | it is the composition root, the only place that names adapters
 //
 // # Pools
@@ -90,7 +90,7 @@
 //	github.com/goccy/go-yaml                      in cmd/hish, internal/generate, library
 //	github.com/google/go-cmp                      in tests
 //	github.com/google/jsonschema-go               in internal/generate
-//	github.com/google/uuid                        in api, internal/bench, internal/client, internal/eventstore/postgres
+//	github.com/google/uuid                        in api, internal/bench, internal/eventstore/postgres, sdk/go
 //	github.com/jackc/pgx/v5                       in internal/bench, internal/checker, internal/checkpoint, internal/embedded, internal/eventstore/postgres, internal/keys/postgres, internal/lock, internal/pg, internal/projection/postgres, internal/reaction, internal/worker, projections
 //	github.com/jedib0t/go-pretty/v6               in cmd/hish, internal/watch
 //	github.com/kljensen/snowball                  in library
@@ -113,6 +113,7 @@
 //	go.uber.org/goleak                            in tests
 //	golang.org/x/mod                              in internal/checkpoint
 //	golang.org/x/term                             in cmd/hish
+//	golang.org/x/time                             in api
 //	google.golang.org/protobuf                    in tests
 //	pgregory.net/rapid                            in tests
 package hishamos

@@ -9,27 +9,41 @@ import (
 )
 
 type listAgentsInput struct {
+	PageQuery
+	Sort       string `query:"sort" enum:"id,-id" default:"id" doc:"Order; - is descending"`
 	Capability string `query:"capability" maxLength:"128" doc:"Only agents that can do this"`
 	Group      string `query:"group" maxLength:"128" doc:"Only agents of this group"`
 }
 
 func (s *server) listAgents(_ context.Context, in *listAgentsInput) (*body[v1.AgentList], error) {
-	out := v1.AgentList{Items: []v1.Agent{}}
-	for _, id := range s.Library.AgentIDs() {
+	filter := *in
+	filter.PageQuery = PageQuery{}
+	p, err := s.page(in.PageQuery, "agents", filter)
+	if err != nil {
+		return nil, err
+	}
+	ids := slices.Sorted(slices.Values(s.Library.AgentIDs()))
+	if in.Sort == "-id" {
+		slices.Reverse(ids)
+	}
+	found := []v1.Agent{}
+	for _, id := range ids {
 		a, _ := s.Library.Agent(id)
 		able := in.Capability == "" || slices.ContainsFunc(a.Capabilities, func(c library.Capability) bool { return c.ID == in.Capability })
 		if able && (in.Group == "" || a.Group == in.Group) {
-			out.Items = append(out.Items, agentView(a))
+			found = append(found, agentView(a))
 		}
 	}
-	return answer(out), nil
+	page, next := pageOf(found, func(a v1.Agent) string { return a.ID }, p)
+	return answer(v1.AgentList{Items: page, Next: s.cursor("agents", filter, next)}), nil
 }
 
 type agentInput struct {
-	Agent string `path:"agent" maxLength:"128"`
+	Conditional
+	Agent string `path:"agent" maxLength:"128" doc:"Id of the agent" example:"business-analyst"`
 }
 
-func (s *server) getAgent(_ context.Context, in *agentInput) (*body[v1.Agent], error) {
+func (s *server) getAgent(_ context.Context, in *agentInput) (*versioned[v1.Agent], error) {
 	a, ok := s.Library.Agent(in.Agent)
 	if !ok {
 		return nil, errNotFound
@@ -51,7 +65,7 @@ func (s *server) getAgent(_ context.Context, in *agentInput) (*body[v1.Agent], e
 	for _, c := range a.SuccessCriteria {
 		out.Configuration.SuccessCriteria = append(out.Configuration.SuccessCriteria, c.Text)
 	}
-	return answer(out), nil
+	return unlessKnown(in.Conditional, `"`+a.Ref().Hash+`"`, out)
 }
 
 // agentAvailable is the status of every agent of the library: it is compiled in,

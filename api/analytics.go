@@ -11,12 +11,14 @@ import (
 // maxPeriod bounds how much one answer adds up.
 const maxPeriod = 366 * 24 * time.Hour
 
-type periodInput struct {
+// Period is the days that a report is of. It is exported only because huma reads
+// exported fields alone.
+type Period struct {
 	From string `query:"from" format:"date" doc:"First day (UTC); 29 days before to if left out" example:"2026-11-01"`
 	To   string `query:"to" format:"date" doc:"Last day (UTC); today if left out" example:"2026-11-30"`
 }
 
-func (s *server) period(in periodInput) (from, to time.Time, err error) {
+func (s *server) period(in Period) (from, to time.Time, err error) {
 	to = s.Clock.Now().UTC().Truncate(24 * time.Hour)
 	if in.To != "" {
 		if to, err = time.Parse(time.DateOnly, in.To); err != nil {
@@ -38,26 +40,50 @@ func (s *server) period(in periodInput) (from, to time.Time, err error) {
 	return from, to, nil
 }
 
-func (s *server) workflowAnalytics(ctx context.Context, in *periodInput) (*body[v1.WorkflowAnalytics], error) {
-	from, to, err := s.period(*in)
-	if err != nil {
-		return nil, err
-	}
-	rows, err := s.Usage.ByWorkflow(ctx, callOf(ctx).principal.Tenant, from, to)
-	if err != nil {
-		return nil, err
-	}
-	return answer(v1.WorkflowAnalytics{Items: list(rows)}), nil
+type workflowAnalyticsInput struct {
+	PageQuery
+	Period
+	Workflow string `query:"workflow" maxLength:"128" doc:"Of this workflow"`
+	Sort     string `query:"sort" enum:"day,-day" default:"day" doc:"Order; - is descending"`
 }
 
-func (s *server) agentAnalytics(ctx context.Context, in *periodInput) (*body[v1.AgentAnalytics], error) {
-	from, to, err := s.period(*in)
+func (s *server) workflowAnalytics(ctx context.Context, in *workflowAnalyticsInput) (*body[v1.WorkflowAnalytics], error) {
+	f, p, err := s.usage(in.PageQuery, in.Period, "workflow usage", UsageFilter{ID: in.Workflow, NewestTop: in.Sort == "-day"})
 	if err != nil {
 		return nil, err
 	}
-	rows, err := s.Usage.ByAgent(ctx, callOf(ctx).principal.Tenant, from, to)
+	rows, next, err := s.Usage.ByWorkflow(ctx, callOf(ctx).principal.Tenant, f, p)
 	if err != nil {
 		return nil, err
 	}
-	return answer(v1.AgentAnalytics{Items: list(rows)}), nil
+	return answer(v1.WorkflowAnalytics{Items: list(rows), Next: s.cursor("workflow usage", f, next)}), nil
+}
+
+type agentAnalyticsInput struct {
+	PageQuery
+	Period
+	Agent string `query:"agent" maxLength:"128" doc:"Of this agent"`
+	Sort  string `query:"sort" enum:"day,-day" default:"day" doc:"Order; - is descending"`
+}
+
+func (s *server) agentAnalytics(ctx context.Context, in *agentAnalyticsInput) (*body[v1.AgentAnalytics], error) {
+	f, p, err := s.usage(in.PageQuery, in.Period, "agent usage", UsageFilter{ID: in.Agent, NewestTop: in.Sort == "-day"})
+	if err != nil {
+		return nil, err
+	}
+	rows, next, err := s.Usage.ByAgent(ctx, callOf(ctx).principal.Tenant, f, p)
+	if err != nil {
+		return nil, err
+	}
+	return answer(v1.AgentAnalytics{Items: list(rows), Next: s.cursor("agent usage", f, next)}), nil
+}
+
+// usage completes a filter by the period and opens the cursor.
+func (s *server) usage(q PageQuery, in Period, name string, f UsageFilter) (UsageFilter, Page, error) {
+	var err error
+	if f.From, f.To, err = s.period(in); err != nil {
+		return f, Page{}, err
+	}
+	p, err := s.page(q, name, f)
+	return f, p, err
 }

@@ -78,10 +78,17 @@ type Options struct {
 	// missing parts in /ready, without a token. Requests that a proxy passed on
 	// are never counted as local.
 	LoopbackTrusted bool
-	MaxBody         int64         // bytes of a request body; 0: 1 MiB
-	Wait            time.Duration // how long a query waits for its position; 0: 5 s
-	Heartbeat       time.Duration // of event streams; 0: 15 s
-	WriteTimeout    time.Duration // of one write to an event stream; 0: 10 s
+	// ScrapeHash is the hash of the secret with which metrics may be collected and
+	// nothing else; empty: there is none.
+	ScrapeHash string
+	// Requests a second, averaged over ten seconds, that one token and one tenant
+	// may make; 0: without a limit.
+	TokenRate, TenantRate int
+
+	MaxBody      int64         // bytes of a request body; 0: 1 MiB
+	Wait         time.Duration // how long a query waits for its position; 0: 5 s
+	Heartbeat    time.Duration // of event streams; 0: 15 s
+	WriteTimeout time.Duration // of one write to an event stream; 0: 10 s
 }
 
 func (o *Options) setDefaults() {
@@ -125,9 +132,11 @@ func (machine) NewID() string  { return uuid.Must(uuid.NewV7()).String() }
 // server is the API with its parts.
 type server struct {
 	Options
-	huma     huma.API
-	router   *gin.Engine
-	inFlight inFlight
+	huma                huma.API
+	router              *gin.Engine
+	inFlight            inFlight
+	perToken, perTenant *limiter
+	description         []byte // as /api/openapi.json
 }
 
 // New returns the API as a handler. It panics if a digest key shorter than 32
@@ -151,7 +160,10 @@ func OpenAPI() ([]byte, error) {
 func newServer(opts Options) *server {
 	opts.setDefaults()
 	gin.SetMode(gin.ReleaseMode)
-	s := &server{Options: opts, router: gin.New()}
+	s := &server{
+		Options: opts, router: gin.New(),
+		perToken: newLimiter("token", opts.TokenRate), perTenant: newLimiter("tenant", opts.TenantRate),
+	}
 	s.router.HandleMethodNotAllowed = true
 	s.router.RedirectTrailingSlash = false
 	s.router.Use(s.guard)
@@ -172,6 +184,7 @@ func newServer(opts Options) *server {
 		s.mount(r)
 	}
 	tidy(config.Components.Schemas.Map())
+	s.description = describe(s.huma)
 	return s
 }
 

@@ -32,7 +32,7 @@ type CommandHeaders struct {
 // MatchHeaders are CommandHeaders that also pin the version that is changed.
 type MatchHeaders struct {
 	CommandHeaders
-	IfMatch string `header:"If-Match" doc:"The ETag you read: the request is refused if somebody changed the thing since"`
+	IfMatch string `header:"If-Match" pattern:"^(\\*|\"[0-9]{1,19}\")$" example:"*" doc:"The ETag you read: the request is refused if somebody changed the thing since"`
 }
 
 // expected returns the version of an If-Match header, nil for any. It is

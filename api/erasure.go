@@ -10,7 +10,7 @@ import (
 
 type eraseRunInput struct {
 	CommandHeaders
-	Run  string `path:"run" maxLength:"80"`
+	Run  string `path:"run" maxLength:"80" doc:"Id of the run" example:"run_0190f4d2-7c1a-7b3e-9a51-3f1e2d4c5b6a"`
 	Body *v1.Erase
 }
 

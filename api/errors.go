@@ -52,6 +52,7 @@ var exceptions = map[string]int{
 	errMediaType.Code:     http.StatusUnsupportedMediaType,
 	errNotAcceptable.Code: http.StatusNotAcceptable,
 	errBodyCut.Code:       http.StatusRequestTimeout,
+	errFuture.Code:        http.StatusBadRequest,
 }
 
 // The errors that are born here.
@@ -62,6 +63,7 @@ var (
 	errTooLarge      = &domain.Error{Kind: domain.TooLarge, Code: "request.too_large", Message: "the body is larger than the server takes", Fix: "send less"}
 	errTooDeep       = &domain.Error{Kind: domain.Invalid, Code: "request.too_deep", Message: "the body is nested deeper than 64 levels", Fix: "send a flatter document"}
 	errBodyCut       = &domain.Error{Kind: domain.Invalid, Code: "request.cut", Message: "the body did not arrive whole in time", Fix: "send it again"}
+	errQuery         = &domain.Error{Kind: domain.Invalid, Code: "request.malformed_query", Message: "the query cannot be read", Fix: "escape % as %25 and ; as %3B"}
 	errMalformed     = &domain.Error{Kind: domain.Invalid, Code: "request.malformed", Message: "the body is not valid JSON", Fix: "check the syntax"}
 	errInvalid       = &domain.Error{Kind: domain.Invalid, Code: "request.invalid_field", Message: "the request is not valid"}
 	errMediaType     = &domain.Error{Kind: domain.Invalid, Code: "request.media_type", Message: "the content type of the body is not supported", Fix: "send application/json"}

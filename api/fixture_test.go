@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -102,6 +103,9 @@ func (f *fixture) want(a answer, status int, code string) {
 		return
 	}
 	if code != "" {
+		if !slices.ContainsFunc(api.Explanations(), func(e api.Explanation) bool { return e.Code == code }) {
+			f.t.Errorf("problem %s is not explained: make generate", code)
+		}
 		if p := a.problem(f.t); p.Code != code || p.Status != status || p.Type != "/problems/"+code || p.Title == "" {
 			f.t.Errorf("%s %s: problem %+v, want code %s", a.Request.Method, a.Request.URL.Path, p, code)
 		}

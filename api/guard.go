@@ -3,6 +3,7 @@ package api
 import (
 	"bytes"
 	"context"
+	"crypto/subtle"
 	"errors"
 	"io"
 	"log/slog"
@@ -99,6 +100,9 @@ func (s *server) secure(g *gin.Context, id string) {
 	h.Set(headerRequest, id)
 	h.Set("Cache-Control", "no-store")
 	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+	if strings.HasPrefix(g.Request.URL.Path, "/api/docs") {
+		h.Set("Content-Security-Policy", docsPolicy)
+	}
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("X-Content-Type-Options", "nosniff")
@@ -114,13 +118,13 @@ func (s *server) cors(g *gin.Context) bool {
 	h := g.Writer.Header()
 	h.Add("Vary", "Origin")
 	h.Set("Access-Control-Allow-Origin", origin)
-	h.Set("Access-Control-Expose-Headers", strings.Join([]string{headerPosition, headerCommand, headerRequest, "ETag", "Location", "Preference-Applied", "Retry-After"}, ", "))
+	h.Set("Access-Control-Expose-Headers", strings.Join([]string{headerPosition, headerCommand, headerRequest, "ETag", "Location", "Preference-Applied", "RateLimit", "RateLimit-Policy", "Retry-After"}, ", "))
 	h.Set("Cross-Origin-Resource-Policy", "cross-origin")
 	if g.Request.Method != http.MethodOptions || g.GetHeader("Access-Control-Request-Method") == "" {
 		return false
 	}
 	h.Set("Access-Control-Allow-Methods", "GET, POST, PUT, DELETE")
-	h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, Idempotency-Key, If-Match, Last-Event-ID, Prefer, Traceparent, "+headerPosition+", "+headerRequest)
+	h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, Last-Event-ID, Prefer, Traceparent, "+headerPosition+", "+headerRequest)
 	h.Set("Access-Control-Max-Age", "600")
 	g.AbortWithStatus(http.StatusNoContent)
 	return true
@@ -148,10 +152,7 @@ func (s *server) readBody(g *gin.Context, c *call) error {
 	// A deadline left over would end long answers together with their request.
 	setDeadline(control.SetReadDeadline, time.Time{})
 	g.Request.Body = io.NopCloser(bytes.NewReader(c.body))
-	if isYAML(r.Header.Get("Content-Type")) {
-		return nil // api/definition.go has limits of its own for it
-	}
-	return checkDepth(c.body)
+	return nil
 }
 
 // setDeadline ignores connections that have no deadlines, as in tests.
@@ -161,31 +162,6 @@ func setDeadline(set func(time.Time) error, at time.Time) {
 	}
 }
 
-// maxDepth is how deep arrays and objects of a body may be nested.
-const maxDepth = 64
-
-// checkDepth refuses JSON that is nested too deep, before anything recurses
-// into it.
-func checkDepth(body []byte) error {
-	depth, inText := 0, false
-	for i := 0; i < len(body); i++ {
-		switch b := body[i]; {
-		case inText && b == '\\':
-			i++
-		case b == '"':
-			inText = !inText
-		case inText:
-		case b == '[' || b == '{':
-			if depth++; depth > maxDepth {
-				return errTooDeep
-			}
-		case b == ']' || b == '}':
-			depth--
-		}
-	}
-	return nil
-}
-
 // enter is the layer between the guard and an endpoint: who asks, may they, and
 // which position do they want to see.
 func (s *server) enter(r row) func(huma.Context, func(huma.Context)) {
@@ -193,6 +169,9 @@ func (s *server) enter(r row) func(huma.Context, func(huma.Context)) {
 		g := humagin.Unwrap(h)
 		err := s.admit(g, r)
 		s.trace(g, r, err)
+		if err == nil {
+			err = checkRequest(g.Request, callOf(g.Request.Context()).body)
+		}
 		if err == nil && r.fresh {
 			err = s.reflect(g.Request.Context(), g.GetHeader(headerPosition), !r.command)
 		}
@@ -235,6 +214,9 @@ func (s *server) admit(g *gin.Context, r row) error {
 	c := callOf(g.Request.Context())
 	c.principal, c.token, c.holder = token.Principal(), token.Stream, token.Holder
 	g.Request = g.Request.WithContext(telemetry.With(g.Request.Context(), slog.String(telemetry.User, token.Actor.ID)))
+	if err := s.limit(g.Request.Context(), c); err != nil {
+		return err
+	}
 	if r.Permission != "" && !c.principal.May(r.Permission) {
 		return errForbidden.With("permission %s is missing", r.Permission)
 	}
@@ -242,7 +224,8 @@ func (s *server) admit(g *gin.Context, r row) error {
 }
 
 // mayKnow reports whether a caller of a public route may see more than others:
-// from this machine, or with a permission.
+// from this machine, with the token of whoever collects metrics, or with a
+// permission.
 func (s *server) mayKnow(g *gin.Context) bool {
 	if s.LoopbackTrusted && isLocal(g.Request) {
 		return true
@@ -250,6 +233,9 @@ func (s *server) mayKnow(g *gin.Context) bool {
 	secret, ok := auth.Bearer(g.GetHeader("Authorization"))
 	if !ok {
 		return false
+	}
+	if s.ScrapeHash != "" && subtle.ConstantTimeCompare([]byte(auth.Hash(secret)), []byte(s.ScrapeHash)) == 1 {
+		return true
 	}
 	token, err := s.Auth.Authenticate(g.Request.Context(), secret)
 	return err == nil && token.Principal().May(domain.AnalyticsRead)

@@ -19,6 +19,7 @@ type LogScope struct {
 
 type readLogInput struct {
 	LogScope
+	AtQuery
 	After string   `query:"after" pattern:"^[0-9]{1,19}$" doc:"Position to read on from"`
 	Limit int      `query:"limit" minimum:"1" maximum:"1000" default:"100" doc:"Events of a page"`
 	Type  []string `query:"type" nullable:"false" maxItems:"20" doc:"Wire names such as run.started, or contexts such as run"`
@@ -46,16 +47,24 @@ func (s *server) readLog(ctx context.Context, in *readLogInput) (*body[v1.EventL
 	if err != nil {
 		return nil, err
 	}
+	then, err := s.asOf(ctx, in.At)
+	if err != nil {
+		return nil, err
+	}
 	head, err := s.Hub.Head(ctx)
 	if err != nil {
 		return nil, err
+	}
+	end := head.Position
+	if then != 0 {
+		end = then
 	}
 	from := domain.Position(resumeAt(0, in.After))
 	at := from
 	opens := s.opens(ctx)
 	page := v1.EventList{Items: []v1.Event{}}
-	for at < head.Position && at-from < scanLimit && len(page.Items) < in.Limit {
-		batch, err := s.Hub.ReadAll(ctx, filter.Tenant, at, head.Position, in.Limit)
+	for at < end && at-from < scanLimit && len(page.Items) < in.Limit {
+		batch, err := s.Hub.ReadAll(ctx, filter.Tenant, at, end, in.Limit)
 		if err != nil {
 			return nil, err
 		}
@@ -76,7 +85,7 @@ func (s *server) readLog(ctx context.Context, in *readLogInput) (*body[v1.EventL
 			}
 		}
 	}
-	page.Next, page.More = v1.Ordinal(at), at < head.Position
+	page.Next, page.More = v1.Ordinal(at), at < end
 	return answer(page), nil
 }
 

@@ -5,9 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
-	"strconv"
-	"strings"
-	"time"
+	"slices"
 
 	"github.com/hishamos/hishamos/domain"
 )
@@ -16,12 +14,26 @@ import (
 // exported fields alone.
 type PageQuery struct {
 	Limit  int    `query:"limit" minimum:"1" maximum:"200" default:"50" doc:"Items of a page"`
-	Cursor string `query:"cursor" maxLength:"1024" doc:"The next of the page before; with the same filters"`
+	Cursor string `query:"cursor" maxLength:"1024" pattern:"^[A-Za-z0-9_-]{18,}$" doc:"The next of the page before; with the same filters"`
 }
 
 var errCursor = domain.InvalidField("query.cursor", "is not a cursor of this list", "send the next of the page before with the same filters, or start without one")
 
 const cursorTag = 12
+
+// pageOf pages a list that is in memory, whose order is that of the items'
+// ids: the page begins behind the one that the cursor names.
+func pageOf[T any](items []T, id func(T) string, p Page) (page []T, next string) {
+	begin := 0
+	if p.After != "" {
+		begin = 1 + slices.IndexFunc(items, func(one T) bool { return id(one) == p.After })
+	}
+	items = items[begin:]
+	if len(items) <= p.Limit {
+		return items, ""
+	}
+	return items[:p.Limit], id(items[p.Limit-1])
+}
 
 // cursor seals where a page ended together with the list and filters it belongs
 // to, so that a cursor of another list is refused instead of giving wrong items.
@@ -57,20 +69,4 @@ func (s *server) cursorTag(list string, filter any, after string) []byte {
 	mac := hmac.New(sha256.New, s.DigestKey)
 	mac.Write([]byte(list + "\x00" + string(f) + "\x00" + after))
 	return mac.Sum(nil)[:cursorTag]
-}
-
-// parseAt reads a point of the past: a position or an RFC 3339 instant.
-func parseAt(text string) (At, error) {
-	if position, err := strconv.ParseUint(text, 10, 63); err == nil {
-		if position == 0 {
-			return At{}, domain.InvalidField("query.at", "is before the first event", "positions begin at 1")
-		}
-		return At{Position: domain.Position(position)}, nil
-	}
-	// A plus sign that was not escaped arrives as a space.
-	instant, err := time.Parse(time.RFC3339, strings.ReplaceAll(text, " ", "+"))
-	if err != nil {
-		return At{}, domain.InvalidField("query.at", "is neither a position nor an instant", "use 1234 or 2026-11-23T09:30:00Z")
-	}
-	return At{Instant: instant.UTC()}, nil
 }

@@ -16,13 +16,9 @@ type Waiter interface {
 	Projected(ctx context.Context, p domain.Position) error
 	// Reached is the position that every read model of the API reflects now.
 	Reached(ctx context.Context) (domain.Position, error)
-}
-
-// At is a point of the past: a position, or else an instant, which stands for
-// the last event recorded at or before it.
-type At struct {
-	Position domain.Position
-	Instant  time.Time
+	// At is the position of the last event recorded at or before an instant; 0:
+	// there was none yet.
+	At(ctx context.Context, instant time.Time) (domain.Position, error)
 }
 
 // Page is a part of a list. After is empty for the first page, else what the
@@ -36,38 +32,64 @@ type Page struct {
 type RunFilter struct {
 	States    []string
 	Workflow  string
+	StartedBy string
 	Since     time.Time // started at or after
+	Until     time.Time // started before
 	OldestTop bool      // order by start, ascending instead of descending
+	At        domain.Position
 }
 
 // TaskFilter says which tasks are wanted; empty fields want all.
 type TaskFilter struct {
-	States []string
-	Agent  string
-	Run    string
+	States    []string
+	Agent     string
+	Workflow  string
+	Run       string
+	OldestTop bool // order by creation, ascending instead of descending
+	At        domain.Position
 }
 
-// Errors of all: a thing that is not there, or of another tenant, is an
+// WorkflowFilter says which of the users' own workflows are wanted.
+type WorkflowFilter struct {
+	Archived   bool // those out of use too
+	Descending bool // order by id, the last first
+	At         domain.Position
+}
+
+// VersionFilter says which versions of a workflow are wanted.
+type VersionFilter struct {
+	OldestTop bool // order by version, ascending instead of descending
+	At        domain.Position
+}
+
+// UsageFilter is a period: days from and to, both included, and what is wanted
+// of it.
+type UsageFilter struct {
+	From, To  time.Time
+	ID        string // of one workflow, or one agent; empty: all
+	NewestTop bool   // order by day, descending instead of ascending
+}
+
+// A position of 0 stands for now. Errors of all: a thing that is not there, or of another tenant, is an
 // *domain.Error of kind NotFound; a Page.After that no page returned is one of
 // kind Invalid.
 type (
 	// Runs is what can be read of runs.
 	Runs interface {
-		Run(ctx context.Context, t domain.Tenant, id string) (v1.Run, error)
-		RunAt(ctx context.Context, t domain.Tenant, id string, at At) (v1.Run, error)
+		Run(ctx context.Context, t domain.Tenant, id string, at domain.Position) (v1.Run, error)
 		Runs(ctx context.Context, t domain.Tenant, f RunFilter, p Page) (items []v1.Run, next string, err error)
 	}
 	// Tasks is what can be read of the jobs of agents.
 	Tasks interface {
-		Task(ctx context.Context, t domain.Tenant, run, path string) (v1.Task, error)
+		Task(ctx context.Context, t domain.Tenant, run, path string, at domain.Position) (v1.Task, error)
 		Tasks(ctx context.Context, t domain.Tenant, f TaskFilter, p Page) (items []v1.Task, next string, err error)
 	}
 	// Workflows is what can be read of users' own workflows.
 	Workflows interface {
 		// Workflow returns a version with its definition; 0: the newest.
-		Workflow(ctx context.Context, t domain.Tenant, id string, version int) (v1.Workflow, error)
-		Workflows(ctx context.Context, t domain.Tenant, archived bool, p Page) (items []v1.Workflow, next string, err error)
-		Versions(ctx context.Context, t domain.Tenant, id string) ([]v1.WorkflowVersion, error)
+		Workflow(ctx context.Context, t domain.Tenant, id string, version int, at domain.Position) (v1.Workflow, error)
+		Workflows(ctx context.Context, t domain.Tenant, f WorkflowFilter, p Page) (items []v1.Workflow, next string, err error)
+		Versions(ctx context.Context, t domain.Tenant, id string, f VersionFilter, p Page) (items []v1.WorkflowVersion, next string, err error)
 	}
 	// Contents opens sealed values.
 	Contents interface {
@@ -84,9 +106,9 @@ type (
 		// PersonKey returns the key of a person's names.
 		PersonKey(ctx context.Context, t domain.Tenant, person string) (string, error)
 	}
-	// Usage is what can be read of a period: days from and to, both included.
+	// Usage is what can be read of a period.
 	Usage interface {
-		ByWorkflow(ctx context.Context, t domain.Tenant, from, to time.Time) ([]v1.WorkflowUsage, error)
-		ByAgent(ctx context.Context, t domain.Tenant, from, to time.Time) ([]v1.AgentUsage, error)
+		ByWorkflow(ctx context.Context, t domain.Tenant, f UsageFilter, p Page) (items []v1.WorkflowUsage, next string, err error)
+		ByAgent(ctx context.Context, t domain.Tenant, f UsageFilter, p Page) (items []v1.AgentUsage, next string, err error)
 	}
 )

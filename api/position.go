@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/binary"
-	"errors"
 	"strconv"
 	"strings"
 	"time"
@@ -18,10 +17,16 @@ const tokenVersion = 1
 
 const tokenLength = 1 + 4 + 8
 
+// tokenPattern is the form of every position token.
+const tokenPattern = "^AQ[A-Za-z0-9_-]{15}[AQgw]$"
+
 var errPositionToken = domain.InvalidField(headerPosition, "is not a position we gave out", "send back the header of an earlier answer, unchanged")
 
 // errOtherEpoch: positions given out before a rebuild may mean other events now.
-var errOtherEpoch = domain.InvalidField(headerPosition, "is from before the log was rebuilt", "read again without it")
+var errOtherEpoch = &domain.Error{
+	Kind: domain.Conflict, Code: "position.other_epoch", Field: headerPosition,
+	Message: "is from before the log was rebuilt", Fix: "read again without it",
+}
 
 func encodePosition(epoch uint32, p domain.Position) string {
 	var b [tokenLength]byte
@@ -50,12 +55,7 @@ func (s *server) reflect(ctx context.Context, token string, state bool) error {
 		if epoch != s.Epoch() {
 			return errOtherEpoch
 		}
-		waiting, cancel := context.WithTimeout(ctx, s.Wait)
-		defer cancel()
-		if err := s.Waiter.Projected(waiting, p); err != nil {
-			if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-				return errNotReached
-			}
+		if err := s.projected(ctx, p); err != nil {
 			return err
 		}
 	}

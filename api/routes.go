@@ -28,6 +28,7 @@ type row struct {
 	status  int  // of success; 0: 200
 	fresh   bool // waits for the caller's position and states its own
 	command bool // carries out a command
+	body    bool // takes a body
 	mount   func(*server, huma.Operation)
 }
 
@@ -57,7 +58,10 @@ func table() []row {
 		return row{Route: Route{http.MethodGet, base + path, p, "", name, summary}, mount: mount}
 	}
 	do := func(method, path string, status int, p domain.Permission, name, summary string, mount func(*server, huma.Operation)) row {
-		return row{Route: Route{method, base + path, p, "", name, summary}, status: status, fresh: true, command: true, mount: mount}
+		return row{
+			Route: Route{method, base + path, p, "", name, summary}, status: status, fresh: true, command: true,
+			body: method != http.MethodDelete, mount: mount,
+		}
 	}
 	open := func(path, open, name, summary string, mount func(*server, huma.Operation)) row {
 		return row{Route: Route{http.MethodGet, path, "", open, name, summary}, mount: mount}
@@ -66,6 +70,7 @@ func table() []row {
 	return []row{
 		do(http.MethodPost, "/workflows/{workflow}/runs", created, domain.RunStart, "start-run", "Start a run", endpoint((*server).startRun)),
 		get("/runs", domain.RunRead, "list-runs", "List runs", endpoint((*server).listRuns)),
+		stream("/runs/stream", domain.RunRead, "stream-runs", "Follow the list of runs", streaming((*server).streamRuns)),
 		get("/runs/{run}", domain.RunRead, "get-run", "Read a run, now or as of a point of the past", endpoint((*server).getRun)),
 		get("/runs/{run}/events", domain.RunRead, "list-run-events", "Read the timeline of a run", endpoint((*server).listRunEvents)),
 		stream("/runs/{run}/stream", domain.RunRead, "stream-run", "Follow a run", streaming((*server).streamRun)),
@@ -84,9 +89,12 @@ func table() []row {
 
 		get("/agents", domain.AgentRead, "list-agents", "List agents", endpoint((*server).listAgents)),
 		get("/agents/{agent}", domain.AgentRead, "get-agent", "Read an agent", endpoint((*server).getAgent)),
+		get("/templates", domain.AgentRead, "list-templates", "List templates", endpoint((*server).listTemplates)),
+		get("/templates/{template}", domain.AgentRead, "get-template", "Read a template", endpoint((*server).getTemplate)),
 
 		do(http.MethodPost, "/tasks", created, domain.TaskCreate, "create-task", "Give an agent one task", endpoint((*server).createTask)),
 		get("/tasks", domain.TaskRead, "list-tasks", "List tasks", endpoint((*server).listTasks)),
+		stream("/tasks/stream", domain.TaskRead, "stream-tasks", "Follow the list of tasks", streaming((*server).streamTasks)),
 		get("/tasks/{task}", domain.TaskRead, "get-task", "Read a task and its result", endpoint((*server).getTask)),
 
 		get("/analytics/workflows", domain.AnalyticsRead, "workflow-analytics", "Runs, durations, tokens and cost by workflow and day", endpoint((*server).workflowAnalytics)),
@@ -103,7 +111,13 @@ func table() []row {
 		open("/health", public, "health", "Whether the process is alive", endpoint((*server).health)),
 		open("/ready", public, "ready", "Whether requests can be served", endpoint((*server).ready)),
 		open("/metrics", public, "metrics", "Metrics in the Prometheus text format, for local or permitted callers", raw((*server).metrics)),
-		open("/api/openapi.json", public, "openapi", "This description", raw((*server).openapi)),
+		open("/api/openapi.json", public, "openapi", "This description", document(typeOpenAPI, (*server).openapi)),
+		open("/api/asyncapi.yaml", public, "asyncapi", "The topics on Kafka, as AsyncAPI", document(yamlType, (*server).asyncapi)),
+		open("/schema/events/{name}", public, "event-schema", "The JSON Schema of one version of an event", document(typeSchema, (*server).eventSchema)),
+		open("/api/docs", public, "docs", "A page to read and try the API", document(typeHTML, (*server).docsPage)),
+		open("/api/docs/{name}", public, "docs-file", "What the page loads", document("text/javascript", (*server).docsFile)),
+		open("/problems", public, "problems", "Every problem there is", document(typeHTML, (*server).problemsPage)),
+		open("/problems/{name}", public, "problem", "What a problem means and what to do", document(typeHTML, (*server).problemOne)),
 	}
 }
 
@@ -124,59 +138,6 @@ func endpoint[I, O any](f func(*server, context.Context, *I) (*O, error)) func(*
 type body[T any] struct{ Body T }
 
 func answer[T any](v T) *body[T] { return &body[T]{v} }
-
-// mount registers one row: who may call it, what it says of itself, and then
-// its own registration.
-func (s *server) mount(r row) {
-	op := huma.Operation{
-		OperationID: r.Name, Method: r.Method, Path: r.Path, Summary: r.Summary, DefaultStatus: r.status,
-		MaxBodyBytes: -1, BodyReadTimeout: -1, // the guard has read the body by then
-		Responses: map[string]*huma.Response{"default": {
-			Description: "A problem",
-			Content: map[string]*huma.MediaType{problemType: {
-				Schema: s.huma.OpenAPI().Components.Schemas.Schema(reflectProblem, true, "Problem"),
-			}},
-		}},
-		Middlewares: huma.Middlewares{s.enter(r)},
-	}
-	if r.Open != public {
-		op.Security = []map[string][]string{{"token": {}}}
-		op.Description = "For every caller with a valid token."
-		if r.Permission != "" {
-			op.Description = "Needs permission `" + string(r.Permission) + "`."
-		}
-	}
-	r.mount(s, op)
-	s.document(r)
-}
-
-// document adds what the middleware does to the description.
-func (s *server) document(r row) {
-	op := operationOf(s.huma.OpenAPI(), r.Method, r.Path)
-	text := &huma.Schema{Type: huma.TypeString}
-	if r.fresh {
-		op.Parameters = append(op.Parameters, &huma.Param{
-			Name: headerPosition, In: "header", Schema: text,
-			Description: "A position you were given: the answer waits, up to five seconds, until it reflects it",
-		})
-	}
-	for status, answer := range op.Responses {
-		if status == "default" {
-			continue
-		}
-		if answer.Headers == nil {
-			answer.Headers = map[string]*huma.Param{}
-		}
-		if r.fresh {
-			answer.Headers[headerPosition] = &huma.Param{Schema: text, Description: "The position this answer reflects, or that of the command's last event"}
-		}
-		if r.command {
-			answer.Headers[headerCommand] = &huma.Param{Schema: text, Description: "Identifier of the command: repeat the request with it as Idempotency-Key"}
-			answer.Headers["Preference-Applied"] = &huma.Param{Schema: text, Description: "The preferences that were honoured"}
-			answer.Headers["ETag"] = &huma.Param{Schema: text, Description: "Version of the thing after the command"}
-		}
-	}
-}
 
 // operationOf finds what was registered.
 func operationOf(spec *huma.OpenAPI, method, path string) *huma.Operation {

@@ -2,6 +2,9 @@ package api
 
 import (
 	"context"
+	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/hishamos/hishamos/api/v1"
@@ -13,7 +16,7 @@ import (
 
 type startRunInput struct {
 	CommandHeaders
-	Workflow string `path:"workflow" maxLength:"128"`
+	Workflow string `path:"workflow" maxLength:"128" doc:"Id of the workflow" example:"two-step"`
 	Body     v1.StartRun
 }
 
@@ -141,46 +144,85 @@ func (s *server) pins(d domain.Definition) (agents, templates map[string]domain.
 }
 
 type runInput struct {
-	Run string `path:"run" maxLength:"80"`
-	At  string `query:"at" maxLength:"40" doc:"As of a position (1234) or an instant (2026-11-23T09:30:00Z)"`
+	AtQuery
+	Conditional
+	Run string `path:"run" maxLength:"80" doc:"Id of the run" example:"run_0190f4d2-7c1a-7b3e-9a51-3f1e2d4c5b6a"`
+}
+
+// Conditional is what reads of things with a version take. It is exported only
+// because huma reads exported fields alone.
+type Conditional struct {
+	IfNoneMatch string `header:"If-None-Match" maxLength:"256" doc:"An ETag you have: 304 and no body if it is still the thing's"`
 }
 
 type versioned[T any] struct {
-	ETag string `header:"ETag"`
+	ETag string `header:"ETag" doc:"Version of the thing"`
 	Body T
 }
 
-func (s *server) getRun(ctx context.Context, in *runInput) (*versioned[v1.Run], error) {
-	tenant := callOf(ctx).principal.Tenant
-	var run v1.Run
-	var err error
-	if in.At == "" {
-		run, err = s.Runs.Run(ctx, tenant, in.Run)
-	} else {
-		var at At
-		if at, err = parseAt(in.At); err == nil {
-			run, err = s.Runs.RunAt(ctx, tenant, in.Run, at)
+// unlessKnown answers with a thing, or with 304 if the caller has it already.
+func unlessKnown[T any](in Conditional, tag string, body T) (*versioned[T], error) {
+	if matches(in.IfNoneMatch, tag) {
+		return nil, &problem{Problem: v1.Problem{Status: http.StatusNotModified}, header: http.Header{"Etag": {tag}}}
+	}
+	return &versioned[T]{ETag: tag, Body: body}, nil
+}
+
+// matches compares an If-None-Match header by the weak comparison of RFC 9110.
+func matches(header, tag string) bool {
+	for one := range strings.SplitSeq(header, ",") {
+		if one = strings.TrimSpace(one); one == "*" || strings.TrimPrefix(one, "W/") == tag {
+			return true
 		}
 	}
+	return false
+}
+
+func (s *server) getRun(ctx context.Context, in *runInput) (*versioned[v1.Run], error) {
+	at, err := s.asOf(ctx, in.At)
+	if err != nil {
+		return nil, err
+	}
+	tenant := callOf(ctx).principal.Tenant
+	run, err := s.Runs.Run(ctx, tenant, in.Run, at)
 	if err == nil {
 		err = s.opens(ctx).run(tenant, &run)
 	}
 	if err != nil {
 		return nil, err
 	}
-	return &versioned[v1.Run]{ETag: etag(uint64(run.Version)), Body: run}, nil
+	tag := etag(uint64(run.Version))
+	// What a caller may read, and what is left to read, change by no event of the
+	// run.
+	if run.Erased {
+		tag = strings.TrimSuffix(tag, `"`) + `-erased"`
+	}
+	if run.Sealed {
+		tag = strings.TrimSuffix(tag, `"`) + `-sealed"`
+	}
+	return unlessKnown(in.Conditional, tag, run)
 }
 
 type listRunsInput struct {
 	PageQuery
-	State    []string  `query:"state" nullable:"false" enum:"running,completed,failed,cancelled" doc:"Any of these states"`
-	Workflow string    `query:"workflow" maxLength:"128" doc:"Of this workflow"`
-	Since    time.Time `query:"since" doc:"Started at or after this instant"`
-	Sort     string    `query:"sort" enum:"started,-started" default:"-started" doc:"Order; - is descending"`
+	AtQuery
+	State     []string  `query:"state" nullable:"false" enum:"running,completed,failed,cancelled" doc:"Any of these states"`
+	Workflow  string    `query:"workflow" maxLength:"128" doc:"Of this workflow"`
+	StartedBy string    `query:"started_by" maxLength:"128" doc:"Started by this actor"`
+	Since     time.Time `query:"since" doc:"Started at or after this instant"`
+	Until     time.Time `query:"until" doc:"Started before this instant"`
+	Sort      string    `query:"sort" enum:"started,-started" default:"-started" doc:"Order; - is descending"`
 }
 
 func (s *server) listRuns(ctx context.Context, in *listRunsInput) (*body[v1.RunList], error) {
-	f := RunFilter{States: in.State, Workflow: in.Workflow, Since: in.Since, OldestTop: in.Sort == "started"}
+	at, err := s.asOf(ctx, in.At)
+	if err != nil {
+		return nil, err
+	}
+	f := RunFilter{
+		States: in.State, Workflow: in.Workflow, StartedBy: in.StartedBy, Since: in.Since, Until: in.Until,
+		OldestTop: in.Sort == "started", At: at,
+	}
 	p, err := s.page(in.PageQuery, "runs", f)
 	if err != nil {
 		return nil, err
@@ -199,13 +241,18 @@ func (s *server) listRuns(ctx context.Context, in *listRunsInput) (*body[v1.RunL
 }
 
 type runEventsInput struct {
-	Run   string `path:"run" maxLength:"80"`
+	AtQuery
+	Run   string `path:"run" maxLength:"80" doc:"Id of the run" example:"run_0190f4d2-7c1a-7b3e-9a51-3f1e2d4c5b6a"`
 	After string `query:"after" pattern:"^[0-9]{1,19}$" doc:"Sequence to read on from"`
 	Limit int    `query:"limit" minimum:"1" maximum:"200" default:"50" doc:"Events of a page"`
 }
 
 func (s *server) listRunEvents(ctx context.Context, in *runEventsInput) (*body[v1.EventList], error) {
 	stream, err := s.runStream(ctx, in.Run)
+	if err != nil {
+		return nil, err
+	}
+	at, err := s.asOf(ctx, in.At)
 	if err != nil {
 		return nil, err
 	}
@@ -219,6 +266,8 @@ func (s *server) listRunEvents(ctx context.Context, in *runEventsInput) (*body[v
 			return nil, orNotFound(err)
 		}
 	}
+	whole := len(records)
+	records = until(records, at)
 	items := make([]v1.Event, len(records))
 	opens := s.opens(ctx)
 	for i, r := range records {
@@ -226,16 +275,24 @@ func (s *server) listRunEvents(ctx context.Context, in *runEventsInput) (*body[v
 			return nil, err
 		}
 	}
-	page := v1.EventList{Items: items, Next: after, More: len(records) == in.Limit}
+	page := v1.EventList{Items: items, Next: after, More: whole == in.Limit && len(records) == whole}
 	if n := len(records); n > 0 {
 		page.Next = v1.Ordinal(records[n-1].Sequence)
 	}
 	return answer(page), nil
 }
 
+// until leaves out what came after a position; 0: nothing.
+func until(records []events.Record, at domain.Position) []events.Record {
+	if i := slices.IndexFunc(records, func(r events.Record) bool { return at > 0 && r.Position > at }); i >= 0 {
+		return records[:i]
+	}
+	return records
+}
+
 type cancelRunInput struct {
 	CommandHeaders
-	Run  string `path:"run" maxLength:"80"`
+	Run  string `path:"run" maxLength:"80" doc:"Id of the run" example:"run_0190f4d2-7c1a-7b3e-9a51-3f1e2d4c5b6a"`
 	Body *v1.CancelRun
 }
 

@@ -33,6 +33,7 @@ func streaming[I any](f func(*server, context.Context, *I) (func(context.Context
 			Description: "Server-sent events. Come back with Last-Event-ID to go on without a gap.",
 			Content:     map[string]*huma.MediaType{sseType: {Schema: &huma.Schema{Type: huma.TypeString}}},
 		}
+		op.Responses["204"] = &huma.Response{Description: "Nothing more will happen: do not come back"}
 		huma.Register(s.huma, op, func(ctx context.Context, in *I) (*huma.StreamResponse, error) {
 			write, err := f(s, ctx, in)
 			if errors.Is(err, errStreamEnd) {
@@ -147,7 +148,7 @@ func (s *server) follow(ctx context.Context, f *live.Feed, each func([]events.Re
 }
 
 type streamRunInput struct {
-	Run    string `path:"run" maxLength:"80"`
+	Run    string `path:"run" maxLength:"80" doc:"Id of the run" example:"run_0190f4d2-7c1a-7b3e-9a51-3f1e2d4c5b6a"`
 	After  string `query:"after" pattern:"^[0-9]{1,19}$" doc:"Sequence to begin after"`
 	LastID string `header:"Last-Event-ID" pattern:"^[0-9]{1,19}$" doc:"Where an earlier stream broke off"`
 }
@@ -166,7 +167,7 @@ func (s *server) streamRun(ctx context.Context, in *streamRunInput) (func(contex
 	case err != nil:
 		return nil, err
 	case len(seen) == 0 && after > 0:
-		return nil, domain.InvalidField("Last-Event-ID", "is behind the end of the run", "begin without it")
+		return nil, errBehindEnd
 	case len(seen) == 0:
 		return nil, errNotFound
 	case after > 0 && closes(seen[0]):
@@ -214,7 +215,7 @@ func (s *server) runAfter(ctx context.Context, t domain.Tenant, run string, p do
 	if s.Waiter.Projected(waiting, p) != nil {
 		return v1.Run{}, false
 	}
-	view, err := s.Runs.Run(ctx, t, run)
+	view, err := s.Runs.Run(ctx, t, run, 0)
 	return view, err == nil
 }
 
@@ -225,9 +226,8 @@ func closes(r events.Record) bool {
 
 type streamLogInput struct {
 	LogScope
-	After  string   `query:"after" pattern:"^[0-9]{1,19}$" doc:"Position to begin after; the end of the log if left out"`
-	Type   []string `query:"type" nullable:"false" maxItems:"20" doc:"Wire names such as run.started, or contexts such as run"`
-	LastID string   `header:"Last-Event-ID" pattern:"^[0-9]{1,19}$" doc:"Where an earlier stream broke off"`
+	Resume
+	Type []string `query:"type" nullable:"false" maxItems:"20" doc:"Wire names such as run.started, or contexts such as run"`
 }
 
 // streamLog sends every event that the caller may see (event, id = position).
@@ -238,17 +238,13 @@ func (s *server) streamLog(ctx context.Context, in *streamLogInput) (func(contex
 	if err != nil {
 		return nil, err
 	}
-	head, err := s.Hub.Head(ctx)
+	after, err := s.begin(ctx, in.Resume)
 	if err != nil {
 		return nil, err
 	}
-	after := resumeAt(resumeAt(v1.Ordinal(head.Position), in.After), in.LastID)
-	if domain.Position(after) > head.Position {
-		return nil, domain.InvalidField("Last-Event-ID", "is behind the end of the log", "begin without it")
-	}
 	opens := s.opens(ctx)
 	return func(ctx context.Context, out *sse) error {
-		f := s.Hub.Follow(filter, domain.Position(after))
+		f := s.Hub.Follow(filter, after)
 		defer f.Close()
 		return s.follow(ctx, f, func(records []events.Record) error {
 			for _, r := range records {

@@ -104,7 +104,7 @@ func TestABrokenStreamGoesOnAfterItsLastID(t *testing.T) {
 	if m := next(); m.id != "2" {
 		t.Errorf("message %+v", m)
 	}
-	f.want(f.as(reader, "GET", "/api/v1/runs/"+id+"/stream?after=99", ""), http.StatusUnprocessableEntity, "request.invalid_field")
+	f.want(f.as(reader, "GET", "/api/v1/runs/"+id+"/stream?after=99", ""), http.StatusConflict, "stream.behind_end")
 	f.want(f.as(reader, "GET", "/api/v1/runs/"+id+"/stream", "", "Last-Event-ID", "x"), http.StatusUnprocessableEntity, "request.invalid_field")
 	f.want(f.as(reader, "GET", "/api/v1/runs/run_0190f4d2-7c1a-7b3e-9a51-3f1e2d4c5b6a/stream", ""), http.StatusNotFound, "not_found")
 }
@@ -146,7 +146,7 @@ func TestTheLogsStreamBeginsAtItsEndUnlessAsked(t *testing.T) {
 	if m := past(); m.id != "1" {
 		t.Errorf("message %+v", m)
 	}
-	f.want(f.as(reader, "GET", "/api/v1/log/stream?after=999999", ""), http.StatusUnprocessableEntity, "request.invalid_field")
+	f.want(f.as(reader, "GET", "/api/v1/log/stream?after=999999", ""), http.StatusConflict, "stream.behind_end")
 }
 
 func TestStreamsEndWhenTheServerStops(t *testing.T) {

@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"encoding/json"
 	"net/http"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -73,7 +72,7 @@ func (s *server) ready(ctx context.Context, _ *struct{}) (*statusOutput, error) 
 // raw adapts a plain handler that writes its own answer.
 func raw(f func(*server, *gin.Context)) func(*server, huma.Operation) {
 	return func(s *server, op huma.Operation) {
-		op.Responses["200"] = &huma.Response{Description: "The document"}
+		op.Responses["200"] = documentOf(typeMetrics)
 		huma.Register(s.huma, op, func(context.Context, *struct{}) (*huma.StreamResponse, error) {
 			return &huma.StreamResponse{Body: func(h huma.Context) { f(s, humagin.Unwrap(h)) }}, nil
 		})
@@ -86,14 +85,4 @@ func (s *server) metrics(g *gin.Context) {
 		return
 	}
 	s.Metrics.Handler().ServeHTTP(g.Writer, g.Request)
-}
-
-func (s *server) openapi(g *gin.Context) {
-	spec, err := json.Marshal(s.huma.OpenAPI())
-	if err != nil {
-		s.fail(g, err)
-		return
-	}
-	g.Header("Cache-Control", "max-age=300")
-	g.Data(http.StatusOK, "application/openapi+json", spec)
 }

@@ -56,13 +56,20 @@ func (s *server) taskDefinition(agent, template string) (domain.Definition, erro
 
 type listTasksInput struct {
 	PageQuery
-	State []string `query:"state" nullable:"false" enum:"waiting,scheduled,retrying,completed,failed,skipped,cancelled" doc:"Any of these states"`
-	Agent string   `query:"agent" maxLength:"128" doc:"Of this agent"`
-	Run   string   `query:"run" maxLength:"80" doc:"Of this run"`
+	AtQuery
+	State    []string `query:"state" nullable:"false" enum:"waiting,scheduled,retrying,completed,failed,skipped,cancelled" doc:"Any of these states"`
+	Agent    string   `query:"agent" maxLength:"128" doc:"Of this agent"`
+	Workflow string   `query:"workflow" maxLength:"128" doc:"Of runs of this workflow"`
+	Run      string   `query:"run" maxLength:"80" doc:"Of this run"`
+	Sort     string   `query:"sort" enum:"created,-created" default:"-created" doc:"Order; - is descending"`
 }
 
 func (s *server) listTasks(ctx context.Context, in *listTasksInput) (*body[v1.TaskList], error) {
-	f := TaskFilter{States: in.State, Agent: in.Agent, Run: in.Run}
+	at, err := s.asOf(ctx, in.At)
+	if err != nil {
+		return nil, err
+	}
+	f := TaskFilter{States: in.State, Agent: in.Agent, Workflow: in.Workflow, Run: in.Run, OldestTop: in.Sort == "created", At: at}
 	p, err := s.page(in.PageQuery, "tasks", f)
 	if err != nil {
 		return nil, err
@@ -81,7 +88,8 @@ func (s *server) listTasks(ctx context.Context, in *listTasksInput) (*body[v1.Ta
 }
 
 type taskInput struct {
-	Task string `path:"task" maxLength:"256"`
+	AtQuery
+	Task string `path:"task" maxLength:"256" doc:"Id of the task: that of its run, a dot, and the path of its step" example:"run_0190f4d2-7c1a-7b3e-9a51-3f1e2d4c5b6a.task"`
 }
 
 func (s *server) getTask(ctx context.Context, in *taskInput) (*body[v1.Task], error) {
@@ -92,7 +100,11 @@ func (s *server) getTask(ctx context.Context, in *taskInput) (*body[v1.Task], er
 	if _, err := s.runStream(ctx, run); err != nil {
 		return nil, err
 	}
-	t, err := s.Tasks.Task(ctx, callOf(ctx).principal.Tenant, run, path)
+	at, err := s.asOf(ctx, in.At)
+	if err != nil {
+		return nil, err
+	}
+	t, err := s.Tasks.Task(ctx, callOf(ctx).principal.Tenant, run, path, at)
 	if err == nil {
 		err = s.opens(ctx).task(callOf(ctx).principal.Tenant, &t)
 	}

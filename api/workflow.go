@@ -37,7 +37,7 @@ func (s *server) stock(id string) (domain.Definition, bool) {
 }
 
 // workflow finds a workflow, stock or the tenant's own.
-func (s *server) workflow(ctx context.Context, id string, version int) (v1.Workflow, error) {
+func (s *server) workflow(ctx context.Context, id string, version int, at domain.Position) (v1.Workflow, error) {
 	if d, ok := s.stock(id); ok {
 		if version != 0 && version != d.Version {
 			return v1.Workflow{}, errNotFound.With("this build has version %d of the workflow", d.Version)
@@ -46,12 +46,12 @@ func (s *server) workflow(ctx context.Context, id string, version int) (v1.Workf
 		w.Definition = &d
 		return w, nil
 	}
-	return s.Workflows.Workflow(ctx, callOf(ctx).principal.Tenant, id, version)
+	return s.Workflows.Workflow(ctx, callOf(ctx).principal.Tenant, id, version, at)
 }
 
 // startable finds the definition that a run is to follow.
 func (s *server) startable(ctx context.Context, id string, version int) (domain.Definition, error) {
-	w, err := s.workflow(ctx, id, version)
+	w, err := s.workflow(ctx, id, version, 0)
 	switch {
 	case err != nil:
 		return domain.Definition{}, err
@@ -69,13 +69,20 @@ func stockView(d domain.Definition) v1.Workflow {
 
 type listWorkflowsInput struct {
 	PageQuery
-	Archived bool `query:"archived" doc:"Archived ones too"`
+	AtQuery
+	Archived bool   `query:"archived" doc:"Archived ones too"`
+	Sort     string `query:"sort" enum:"id,-id" default:"id" doc:"Order of your own ones; - is descending"`
 }
 
 // listWorkflows puts the stock ones on the first page, before the pages of the
-// tenant's own.
+// tenant's own. As of the past, too: they are those of this build.
 func (s *server) listWorkflows(ctx context.Context, in *listWorkflowsInput) (*body[v1.WorkflowList], error) {
-	p, err := s.page(in.PageQuery, "workflows", in.Archived)
+	at, err := s.asOf(ctx, in.At)
+	if err != nil {
+		return nil, err
+	}
+	f := WorkflowFilter{Archived: in.Archived, Descending: in.Sort == "-id", At: at}
+	p, err := s.page(in.PageQuery, "workflows", f)
 	if err != nil {
 		return nil, err
 	}
@@ -87,41 +94,64 @@ func (s *server) listWorkflows(ctx context.Context, in *listWorkflowsInput) (*bo
 			}
 		}
 	}
-	items, next, err := s.Workflows.Workflows(ctx, callOf(ctx).principal.Tenant, in.Archived, p)
+	items, next, err := s.Workflows.Workflows(ctx, callOf(ctx).principal.Tenant, f, p)
 	if err != nil {
 		return nil, err
 	}
 	out.Items = append(out.Items, items...)
-	out.Next = s.cursor("workflows", in.Archived, next)
+	out.Next = s.cursor("workflows", f, next)
 	return answer(out), nil
 }
 
 type workflowInput struct {
-	Workflow string `path:"workflow" maxLength:"128"`
+	AtQuery
+	Conditional
+	Workflow string `path:"workflow" maxLength:"128" doc:"Id of the workflow" example:"two-step"`
 	Version  int    `query:"version" minimum:"1" doc:"The newest if left out"`
 }
 
 func (s *server) getWorkflow(ctx context.Context, in *workflowInput) (*versioned[v1.Workflow], error) {
-	w, err := s.workflow(ctx, in.Workflow, in.Version)
+	at, err := s.asOf(ctx, in.At)
 	if err != nil {
 		return nil, err
 	}
-	return &versioned[v1.Workflow]{ETag: etag(uint64(w.ETag)), Body: w}, nil
+	w, err := s.workflow(ctx, in.Workflow, in.Version, at)
+	if err != nil {
+		return nil, err
+	}
+	tag := etag(uint64(w.ETag))
+	if w.Stock {
+		tag = `"` + w.Hash + `"` // it changes with the build only
+	}
+	return unlessKnown(in.Conditional, tag, w)
 }
 
 type versionsInput struct {
-	Workflow string `path:"workflow" maxLength:"128"`
+	PageQuery
+	AtQuery
+	Sort     string `query:"sort" enum:"version,-version" default:"-version" doc:"Order; - is descending"`
+	Workflow string `path:"workflow" maxLength:"128" doc:"Id of the workflow" example:"two-step"`
 }
 
 func (s *server) listVersions(ctx context.Context, in *versionsInput) (*body[v1.WorkflowVersions], error) {
-	if d, ok := s.stock(in.Workflow); ok {
-		return answer(v1.WorkflowVersions{Items: []v1.WorkflowVersion{{Version: d.Version, Hash: d.Hash()}}}), nil
-	}
-	items, err := s.Workflows.Versions(ctx, callOf(ctx).principal.Tenant, in.Workflow)
+	at, err := s.asOf(ctx, in.At)
 	if err != nil {
 		return nil, err
 	}
-	return answer(v1.WorkflowVersions{Items: list(items)}), nil
+	f := VersionFilter{OldestTop: in.Sort == "version", At: at}
+	name := "versions of " + in.Workflow
+	p, err := s.page(in.PageQuery, name, f)
+	if err != nil {
+		return nil, err
+	}
+	if d, ok := s.stock(in.Workflow); ok {
+		return answer(v1.WorkflowVersions{Items: []v1.WorkflowVersion{{Version: d.Version, Hash: d.Hash()}}}), nil
+	}
+	items, next, err := s.Workflows.Versions(ctx, callOf(ctx).principal.Tenant, in.Workflow, f, p)
+	if err != nil {
+		return nil, err
+	}
+	return answer(v1.WorkflowVersions{Items: list(items), Next: s.cursor(name, f, next)}), nil
 }
 
 type createWorkflowInput struct{ CommandHeaders }
@@ -154,7 +184,7 @@ func named(r done, id string) v1.Receipt {
 
 type reviseWorkflowInput struct {
 	MatchHeaders
-	Workflow string `path:"workflow" maxLength:"128"`
+	Workflow string `path:"workflow" maxLength:"128" doc:"Id of the workflow" example:"two-step"`
 }
 
 func (s *server) reviseWorkflow(ctx context.Context, in *reviseWorkflowInput) (*body[v1.Receipt], error) {
@@ -189,7 +219,7 @@ func (s *server) changeable(id string, in MatchHeaders) (*domain.Sequence, error
 
 type archiveWorkflowInput struct {
 	MatchHeaders
-	Workflow string `path:"workflow" maxLength:"128"`
+	Workflow string `path:"workflow" maxLength:"128" doc:"Id of the workflow" example:"two-step"`
 }
 
 func (s *server) archiveWorkflow(ctx context.Context, in *archiveWorkflowInput) (*body[v1.Receipt], error) {
@@ -206,12 +236,12 @@ func (s *server) archiveWorkflow(ctx context.Context, in *archiveWorkflowInput) 
 
 type copyWorkflowInput struct {
 	CommandHeaders
-	Workflow string `path:"workflow" maxLength:"128"`
+	Workflow string `path:"workflow" maxLength:"128" doc:"Id of the workflow" example:"two-step"`
 	Body     v1.CopyWorkflow
 }
 
 func (s *server) copyWorkflow(ctx context.Context, in *copyWorkflowInput) (*created, error) {
-	w, err := s.workflow(ctx, in.Workflow, 0)
+	w, err := s.workflow(ctx, in.Workflow, 0, 0)
 	if err == nil && w.Definition == nil {
 		err = fmt.Errorf("workflow %s has no definition", in.Workflow)
 	}

@@ -246,7 +246,7 @@ func TestUsageCountsOnTheDayItHappened(t *testing.T) {
 	h.now = h.now.Add(2 * time.Minute)
 	h.add(run, spent("step0", 1, 10, true), h.completed("step0", 1), events.RunCompleted{})
 	q := projections.Usage{DB: projected(t, h)}
-	days, err := q.Workflows(t.Context(), domain.DefaultTenant, projections.UsageFilter{})
+	days, _, err := q.Workflows(t.Context(), domain.DefaultTenant, projections.UsageFilter{}, "", 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -260,14 +260,14 @@ func TestUsageCountsOnTheDayItHappened(t *testing.T) {
 	if diff := cmp.Diff(want, days); diff != "" {
 		t.Error(diff)
 	}
-	agents, err := q.Agents(t.Context(), domain.DefaultTenant, projections.UsageFilter{From: "2026-11-23", To: "2026-11-23", ID: "agent0"})
+	agents, _, err := q.Agents(t.Context(), domain.DefaultTenant, projections.UsageFilter{From: "2026-11-23", To: "2026-11-23", ID: "agent0"}, "", 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if len(agents) != 1 || agents[0].Completed != 1 || agents[0].Attempts != 0 || agents[0].TokensInput != 10 {
 		t.Errorf("agents: %+v", agents)
 	}
-	if _, err := q.Agents(t.Context(), domain.DefaultTenant, projections.UsageFilter{From: "yesterday"}); domain.KindOf(err) != domain.Invalid {
+	if _, _, err := q.Agents(t.Context(), domain.DefaultTenant, projections.UsageFilter{From: "yesterday"}, "", 0); domain.KindOf(err) != domain.Invalid {
 		t.Errorf("a day that is none: %v", err)
 	}
 }

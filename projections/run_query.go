@@ -50,19 +50,20 @@ const (
 select ` + runRow + ` from runs r
 where r.build = ` + liveRuns + ` and r.tenant = $1`
 
-	// $2 is the position.
+	// $2 is the position. The live rows give the order and what never changes, so
+	// that a page reads an index in order and looks up one version for each row.
 	runsAsOf = `
-with v as (
-    select ` + runChanging + ` from runs
-    where build = ` + liveRuns + ` and tenant = $1 and valid_from <= $2
-    union all
-    select ` + runChanging + ` from runs_history
-    where build = ` + liveRuns + ` and tenant = $1 and valid_from <= $2 and valid_to > $2),
-r as (
+select ` + runRow + ` from (
     select v.*, l.workflow, l.workflow_version, l.title, l.priority, l.started_by, l.started, l.deadline, l.paths, l.inputs,
         case when v.state = 'completed' then l.outputs end as outputs
-    from v join runs l on l.build = ` + liveRuns + ` and l.tenant = v.tenant and l.run = v.run)
-select ` + runRow + ` from r
+    from runs l cross join lateral (
+        select ` + runChanging + ` from runs n
+        where n.build = l.build and n.tenant = l.tenant and n.run = l.run and n.valid_from <= $2
+        union all
+        select ` + runChanging + ` from runs_history h
+        where h.build = l.build and h.tenant = l.tenant and h.run = l.run and h.valid_from <= $2 and h.valid_to > $2
+    ) v
+    where l.build = ` + liveRuns + ` and l.tenant = $1) r
 where true`
 
 	stepRow = `s.tenant, s.run, s.path, s.ordinal, s.title, s.kind, s.agent, s.agent_version, s.template, s.template_version,
@@ -80,17 +81,17 @@ select ` + stepRow + ` from steps s
 where s.build = ` + liveRuns + ` and s.tenant = $1`
 
 	stepsAsOf = `
-with v as (
-    select ` + stepChanging + ` from steps
-    where build = ` + liveRuns + ` and tenant = $1 and valid_from <= $2
-    union all
-    select ` + stepChanging + ` from steps_history
-    where build = ` + liveRuns + ` and tenant = $1 and valid_from <= $2 and valid_to > $2),
-s as (
+select ` + stepRow + ` from (
     select v.*, l.ordinal, l.title, l.kind, l.workflow, l.priority, l.requested_by, l.created, l.needs, l.condition, l.input,
-        case when v.state = 'completed' then l.output end as output
-    from v join steps l on l.build = ` + liveRuns + ` and l.tenant = v.tenant and l.run = v.run and l.path = v.path)
-select ` + stepRow + ` from s
+        l.agent as performer, case when v.state = 'completed' then l.output end as output
+    from steps l cross join lateral (
+        select ` + stepChanging + ` from steps n
+        where n.build = l.build and n.tenant = l.tenant and n.run = l.run and n.path = l.path and n.valid_from <= $2
+        union all
+        select ` + stepChanging + ` from steps_history h
+        where h.build = l.build and h.tenant = l.tenant and h.run = l.run and h.path = l.path and h.valid_from <= $2 and h.valid_to > $2
+    ) v
+    where l.build = ` + liveRuns + ` and l.tenant = $1) s
 where true`
 )
 

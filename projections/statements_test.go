@@ -65,7 +65,7 @@ func TestNoQueryAnswersAnotherTenant(t *testing.T) {
 			t.Errorf("workflows at %d: %d, %v", at, len(p.Workflows), err)
 		}
 	}
-	if days, err := (projections.Usage{DB: pool}).Workflows(t.Context(), stranger, projections.UsageFilter{}); err != nil || len(days) > 0 {
+	if days, _, err := (projections.Usage{DB: pool}).Workflows(t.Context(), stranger, projections.UsageFilter{}, "", 0); err != nil || len(days) > 0 {
 		t.Errorf("usage: %v, %v", days, err)
 	}
 	if list, err := (projections.Tokens{DB: pool}).List(t.Context(), stranger); err != nil || len(list) > 0 {

@@ -110,6 +110,12 @@ func (f TaskFilter) statement(tenant domain.Tenant, after string, limit int) (st
 	sql, q := source(tenant, f.At, stepsNow, stepsAsOf)
 	order, beyond := direction(!f.OldestFirst)
 	q.conditions = append(q.conditions, "s.agent <> ''")
+	if f.At != 0 { // what the live row says never changed, and has the index
+		q.conditions = append(q.conditions, "s.performer <> ''")
+		if f.Agent != "" {
+			q.where("s.performer = %s", f.Agent)
+		}
+	}
 	q.oneOf("s.state", f.States)
 	// In a fixed order, so that one filter is one statement to prepare.
 	for _, c := range [][2]string{{"s.agent", f.Agent}, {"s.workflow", f.Workflow}, {"s.run", string(f.Run)}, {"s.requested_by", f.RequestedBy}} {

@@ -212,26 +212,23 @@ type Usage struct{ DB DB }
 
 // UsageFilter narrows a report. Days are inclusive and in UTC; empty: no bound.
 type UsageFilter struct {
-	From, To string // 2006-01-02
-	ID       string // of a workflow or an agent; empty: all
+	From, To    string // 2006-01-02
+	ID          string // of a workflow or an agent; empty: all
+	NewestFirst bool
 }
 
 const (
 	usageDaysSQL = `
-select tenant, workflow, day::text, started, completed, failed, cancelled, simulated, duration_ms, ended,
+select u.tenant, u.workflow, u.day::text, started, completed, failed, cancelled, simulated, duration_ms, ended,
     calls, simulated_calls, unpriced_calls, ` + tokenColumns + `, cost
-from usage_days
-where build = live_build('usage', 1) and tenant = $1
-    and ($2 = '' or day >= nullif($2, '')::date) and ($3 = '' or day <= nullif($3, '')::date) and ($4 = '' or workflow = $4)
-order by day, workflow`
+from usage_days u
+where u.build = live_build('usage', 1) and u.tenant = $1`
 
 	agentDaysSQL = `
-select tenant, agent, day::text, attempts, completed, failed, retried, lapsed, duration_ms,
+select u.tenant, u.agent, u.day::text, attempts, completed, failed, retried, lapsed, duration_ms,
     calls, simulated_calls, unpriced_calls, ` + tokenColumns + `, cost
-from agent_days
-where build = live_build('usage', 1) and tenant = $1
-    and ($2 = '' or day >= nullif($2, '')::date) and ($3 = '' or day <= nullif($3, '')::date) and ($4 = '' or agent = $4)
-order by day, agent`
+from agent_days u
+where u.build = live_build('usage', 1) and u.tenant = $1`
 )
 
 func (f UsageFilter) check() error {
@@ -243,23 +240,73 @@ func (f UsageFilter) check() error {
 	return nil
 }
 
-// Workflows reports by workflow and day.
-func (q Usage) Workflows(ctx context.Context, tenant domain.Tenant, f UsageFilter) ([]UsageDay, error) {
-	return report[UsageDay](ctx, q.DB, usageDaysSQL, tenant, f)
+// Workflows reports by day and workflow.
+func (q Usage) Workflows(ctx context.Context, tenant domain.Tenant, f UsageFilter, after string, limit int) (days []UsageDay, next string, err error) {
+	return report(ctx, q.DB, usageDaysSQL, "workflow", tenant, f, after, limit, func(d UsageDay) [2]string { return [2]string{d.Day, d.Workflow} })
 }
 
-// Agents reports by agent and day.
-func (q Usage) Agents(ctx context.Context, tenant domain.Tenant, f UsageFilter) ([]AgentDay, error) {
-	return report[AgentDay](ctx, q.DB, agentDaysSQL, tenant, f)
+// Agents reports by day and agent.
+func (q Usage) Agents(ctx context.Context, tenant domain.Tenant, f UsageFilter, after string, limit int) (days []AgentDay, next string, err error) {
+	return report(ctx, q.DB, agentDaysSQL, "agent", tenant, f, after, limit, func(d AgentDay) [2]string { return [2]string{d.Day, d.Agent} })
 }
 
-func report[R any](ctx context.Context, db DB, sql string, tenant domain.Tenant, f UsageFilter) ([]R, error) {
-	if err := f.check(); err != nil {
-		return nil, err
-	}
-	out, err := collect[R](ctx, db, sql, []any{tenant, f.From, f.To, f.ID})
+func report[R any](
+	ctx context.Context, db DB, sql, id string, tenant domain.Tenant, f UsageFilter, after string, limit int, key func(R) [2]string,
+) ([]R, string, error) {
+	n := limitOf(limit)
+	sql, args, err := f.statement(sql, id, tenant, after, n+1)
 	if err != nil {
-		return nil, fmt.Errorf("report usage: %w", err)
+		return nil, "", err
 	}
-	return out, nil
+	out, err := collect[R](ctx, db, sql, args)
+	if err != nil {
+		return nil, "", fmt.Errorf("report usage: %w", err)
+	}
+	if len(out) <= n {
+		return out, "", nil
+	}
+	last := key(out[n-1])
+	return out[:n], cursor{f.order(id), last[:]}.encode(), nil
+}
+
+func (f UsageFilter) order(id string) string {
+	order, _ := direction(f.NewestFirst)
+	return "usage by " + id + " " + order
+}
+
+// statement is the SQL of a page. Id is the column beside the day. The table is
+// named everywhere: day alone is the text of the answer, which no index has.
+func (f UsageFilter) statement(sql, id string, tenant domain.Tenant, after string, limit int) (string, []any, error) {
+	if err := f.check(); err != nil {
+		return "", nil, err
+	}
+	last, err := decodeCursor(after, f.order(id), 2)
+	if err != nil {
+		return "", nil, err
+	}
+	q := &query{args: []any{tenant}, conditions: []string{"true"}}
+	order, beyond := direction(f.NewestFirst)
+	if f.From != "" {
+		q.where("u.day >= %s::text::date", f.From)
+	}
+	if f.To != "" {
+		q.where("u.day <= %s::text::date", f.To)
+	}
+	if f.ID != "" {
+		q.where("u."+id+" = %s", f.ID)
+	}
+	if last != nil {
+		if _, err := time.Parse(time.DateOnly, last[0]); err != nil {
+			return "", nil, ErrCursor
+		}
+		if f.ID != "" { // one row a day, in the order of the primary key
+			q.where("u.day "+beyond+" %s::text::date", last[0])
+		} else {
+			q.conditions = append(q.conditions, fmt.Sprintf("(u.day, u.%s) %s (%s::text::date, %s)", id, beyond, q.arg(last[0]), q.arg(last[1])))
+		}
+	}
+	if f.ID != "" {
+		return fmt.Sprintf("%s and %s order by u.day %s limit %s", sql, q, order, q.arg(limit)), q.args, nil
+	}
+	return fmt.Sprintf("%s and %s order by u.day %s, u.%s %s limit %s", sql, q, order, id, order, q.arg(limit)), q.args, nil
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
+	"strconv"
 	"time"
 
 	"github.com/hishamos/hishamos/domain"
@@ -108,9 +110,10 @@ type Workflows struct{ DB DB }
 
 // WorkflowFilter narrows a list; zero fields do not.
 type WorkflowFilter struct {
-	Name     string
-	Archived bool            // include those taken out of use
-	At       domain.Position // as of a position; 0: now
+	Name       string
+	Archived   bool            // include those taken out of use
+	Descending bool            // the last name first
+	At         domain.Position // as of a position; 0: now
 }
 
 // WorkflowPage is one page of a list. Next is empty on the last.
@@ -123,29 +126,36 @@ const (
 	workflowRow = `tenant, workflow, name, title, definition_version, hash, copied_from, archived,
     created, created_by, updated, updated_by, version, position`
 
-	// The content of a version comes from the versions, so that one statement
-	// answers as of any position. $2 = 0: now.
+	workflowColumns = `tenant, w.workflow, w.name, w.title, w.definition_version, w.hash, w.copied_from, w.archived,
+    w.created, w.created_by, w.updated, w.updated_by, w.version, w.position`
+
+	// The content of a version comes from the versions, so that the history needs
+	// no copy of it.
+	workflowContent = `
+join workflow_versions d on d.build = live_build('workflows', 1) and d.tenant = w.tenant
+    and d.workflow = w.workflow and d.definition_version = w.definition_version`
+
+	workflowsNow = `
+select w.` + workflowColumns + `, d.definition from workflows w` + workflowContent + `
+where w.build = live_build('workflows', 1) and w.tenant = $1`
+
+	// $2 is the position. The live rows give the order, so that a page reads an
+	// index in order and looks up one version for each row.
 	workflowsAsOf = `
-with w as (
-    select ` + workflowRow + ` from workflows
-    where build = live_build('workflows', 1) and tenant = $1 and ($2 = 0 or valid_from <= $2)
+select w.` + workflowColumns + `, d.definition
+from workflows l cross join lateral (
+    select ` + workflowRow + ` from workflows n
+    where n.build = l.build and n.tenant = l.tenant and n.workflow = l.workflow and n.valid_from <= $2
     union all
-    select ` + workflowRow + ` from workflows_history
-    where $2 > 0 and build = live_build('workflows', 1) and tenant = $1 and valid_from <= $2 and valid_to > $2)
-select w.*, v.definition from w
-join workflow_versions v on v.build = live_build('workflows', 1) and v.tenant = w.tenant
-    and v.workflow = w.workflow and v.definition_version = w.definition_version`
-
-	workflowGetSQL = workflowsAsOf + ` where w.workflow = $3`
-
-	workflowListSQL = workflowsAsOf + `
-where ($3 = '' or w.name = $3) and ($4 or not w.archived) and ($5 = '' or (w.name, w.workflow) > ($5, $6))
-order by w.name, w.workflow limit $7`
+    select ` + workflowRow + ` from workflows_history h
+    where h.build = l.build and h.tenant = l.tenant and h.workflow = l.workflow and h.valid_from <= $2 and h.valid_to > $2
+) w` + workflowContent + `
+where l.build = live_build('workflows', 1) and l.tenant = $1`
 
 	workflowVersionsSQL = `
-select tenant, workflow, definition_version, title, hash, definition, recorded, actor, version, position
-from workflow_versions
-where build = live_build('workflows', 1) and tenant = $1 and workflow = $2 order by definition_version`
+select v.tenant, v.workflow, v.definition_version, v.title, v.hash, v.definition, v.recorded, v.actor, v.version, v.position
+from workflow_versions v
+where v.build = live_build('workflows', 1) and v.tenant = $1`
 )
 
 // ErrWorkflowNotFound is also the answer for another tenant's workflow.
@@ -153,7 +163,8 @@ var ErrWorkflowNotFound = &domain.Error{Kind: domain.NotFound, Code: "workflow.n
 
 // Get returns a workflow as of a position; 0: now.
 func (q Workflows) Get(ctx context.Context, tenant domain.Tenant, id string, at domain.Position) (Workflow, error) {
-	found, err := collect[Workflow](ctx, q.DB, workflowGetSQL, []any{tenant, at, id})
+	sql, p := source(tenant, at, workflowsNow, workflowsAsOf)
+	found, err := collect[Workflow](ctx, q.DB, sql+" and w.workflow = "+p.arg(id), p.args)
 	if err != nil {
 		return Workflow{}, fmt.Errorf("get workflow %s: %w", id, err)
 	}
@@ -165,15 +176,12 @@ func (q Workflows) Get(ctx context.Context, tenant domain.Tenant, id string, at 
 
 // List returns a page of workflows by name.
 func (q Workflows) List(ctx context.Context, tenant domain.Tenant, f WorkflowFilter, after string, limit int) (WorkflowPage, error) {
-	last, err := decodeCursor(after, "workflow", 2)
+	n := limitOf(limit)
+	sql, args, err := f.statement(tenant, after, n+1)
 	if err != nil {
 		return WorkflowPage{}, err
 	}
-	if last == nil {
-		last = []string{"", ""}
-	}
-	n := limitOf(limit)
-	found, err := collect[Workflow](ctx, q.DB, workflowListSQL, []any{tenant, f.At, f.Name, f.Archived, last[0], last[1], n + 1})
+	found, err := collect[Workflow](ctx, q.DB, sql, args)
 	if err != nil {
 		return WorkflowPage{}, fmt.Errorf("list workflows: %w", err)
 	}
@@ -181,19 +189,104 @@ func (q Workflows) List(ctx context.Context, tenant domain.Tenant, f WorkflowFil
 	if len(found) > n {
 		page.Workflows = found[:n]
 		w := found[n-1]
-		page.Next = cursor{"workflow", []string{w.Name, w.Workflow}}.encode()
+		page.Next = cursor{f.order(), []string{w.Name, w.Workflow}}.encode()
 	}
 	return page, nil
 }
 
+func (f WorkflowFilter) order() string {
+	order, _ := direction(f.Descending)
+	return "workflow " + order
+}
+
+// statement is the SQL of a page. The name of a workflow never changes, so the
+// live row has it as of any position.
+func (f WorkflowFilter) statement(tenant domain.Tenant, after string, limit int) (string, []any, error) {
+	last, err := decodeCursor(after, f.order(), 2)
+	if err != nil {
+		return "", nil, err
+	}
+	sql, q := source(tenant, f.At, workflowsNow, workflowsAsOf)
+	row := "w"
+	if f.At != 0 {
+		row = "l"
+	}
+	order, beyond := direction(f.Descending)
+	q.conditions = append(q.conditions, "true")
+	if f.Name != "" {
+		q.where(row+".name = %s", f.Name)
+	}
+	if !f.Archived {
+		q.conditions = append(q.conditions, "not w.archived")
+	}
+	if last != nil {
+		q.conditions = append(q.conditions, fmt.Sprintf("(%s.name, %s.workflow) %s (%s, %s)", row, row, beyond, q.arg(last[0]), q.arg(last[1])))
+	}
+	return fmt.Sprintf("%s and %s order by %s.name %s, %s.workflow %s limit %s", sql, q, row, order, row, order, q.arg(limit)), q.args, nil
+}
+
 // Versions returns every version of a workflow, the oldest first.
 func (q Workflows) Versions(ctx context.Context, tenant domain.Tenant, id string) ([]WorkflowVersion, error) {
-	found, err := collect[WorkflowVersion](ctx, q.DB, workflowVersionsSQL, []any{tenant, id})
+	page, err := q.VersionPage(ctx, tenant, id, VersionFilter{}, "", math.MaxInt32)
+	return page.Versions, err
+}
+
+// VersionFilter narrows the list of a workflow's versions.
+type VersionFilter struct {
+	NewestFirst bool
+	At          domain.Position // stored by then; 0: now
+}
+
+// VersionPage is one page of a workflow's versions. Next is empty on the last.
+type VersionPage struct {
+	Versions []WorkflowVersion
+	Next     string
+}
+
+// VersionPage returns a page of the versions of a workflow.
+func (q Workflows) VersionPage(ctx context.Context, tenant domain.Tenant, id string, f VersionFilter, after string, limit int) (VersionPage, error) {
+	sql, args, err := f.statement(tenant, id, after, limit+1)
 	if err != nil {
-		return nil, fmt.Errorf("list versions of %s: %w", id, err)
+		return VersionPage{}, err
 	}
-	if len(found) == 0 {
-		return nil, ErrWorkflowNotFound
+	found, err := collect[WorkflowVersion](ctx, q.DB, sql, args)
+	if err != nil {
+		return VersionPage{}, fmt.Errorf("list versions of %s: %w", id, err)
 	}
-	return found, nil
+	if len(found) == 0 && after == "" {
+		return VersionPage{}, ErrWorkflowNotFound
+	}
+	page := VersionPage{Versions: found}
+	if len(found) > limit {
+		page.Versions = found[:limit]
+		page.Next = cursor{f.order(), []string{strconv.Itoa(found[limit-1].DefinitionVersion)}}.encode()
+	}
+	return page, nil
+}
+
+func (f VersionFilter) order() string {
+	order, _ := direction(f.NewestFirst)
+	return "version " + order
+}
+
+// statement is the SQL of a page.
+func (f VersionFilter) statement(tenant domain.Tenant, id, after string, limit int) (string, []any, error) {
+	last, err := decodeCursor(after, f.order(), 1)
+	if err != nil {
+		return "", nil, err
+	}
+	q := &query{args: []any{tenant}}
+	order, beyond := direction(f.NewestFirst)
+	q.where("v.workflow = %s", id)
+	if f.At != 0 {
+		q.where("v.position <= %s", f.At)
+	}
+	if last != nil {
+		n, err := strconv.Atoi(last[0])
+		if err != nil {
+			return "", nil, ErrCursor
+		}
+		q.where("v.definition_version "+beyond+" %s", n)
+	}
+	return fmt.Sprintf("%s and %s order by v.definition_version %s limit %s", workflowVersionsSQL, q, order, q.arg(limit)), q.args, nil
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/hishamos/hishamos/api"
 	"github.com/hishamos/hishamos/commands"
 	"github.com/hishamos/hishamos/domain"
+	"github.com/hishamos/hishamos/domain/erasure"
 	"github.com/hishamos/hishamos/domain/identity"
 	"github.com/hishamos/hishamos/domain/run"
 	"github.com/hishamos/hishamos/domain/workflow"
@@ -90,7 +91,7 @@ const (
 // New serves the API until the test ends. Its library has one agent (writer), one
 // template (text.write) and one workflow (stock); changes are made to the options
 // before the server starts.
-func New(t *testing.T, change ...func(*api.Options)) *Server {
+func New(t testing.TB, change ...func(*api.Options)) *Server {
 	t.Helper()
 	lib, err := library.Load(stock)
 	if err != nil {
@@ -104,8 +105,8 @@ func New(t *testing.T, change ...func(*api.Options)) *Server {
 	stopped := make(chan struct{})
 	go func() { defer close(stopped); hub.Run(running, s.Store.Wake()) }()
 	s.Options = api.Options{
-		Dispatcher: dispatch.New(s.Store, dispatch.Options{}, dispatch.For(run.Decider), dispatch.For(workflow.Decider), dispatch.For(identity.TokenDecider)),
-		Runs:       s.Models, Tasks: s.Models, Workflows: s.Models, Usage: s.Models, Library: lib, Waiter: s.Waiter, Hub: hub,
+		Dispatcher: dispatch.New(s.Store, dispatch.Options{}, dispatch.For(run.Decider), dispatch.For(workflow.Decider), dispatch.For(identity.TokenDecider), dispatch.For(erasure.Decider)),
+		Runs:       s.Models, Tasks: s.Models, Workflows: s.Models, Usage: s.Models, Erasures: s.Models, Library: lib, Waiter: s.Waiter, Hub: hub,
 		Auth: auth.New(s.Tokens, auth.Options{TTL: -1}), Metrics: telemetry.NewMetrics("test"), DigestKey: bytes.Repeat([]byte{7}, 32),
 		Log: telemetry.NewLogger(s.Log, "api", slog.LevelDebug), Version: "test", Wait: 50 * time.Millisecond, Heartbeat: 20 * time.Millisecond,
 		Committed: s.committed,
@@ -134,7 +135,7 @@ func (s *Server) committed(ctx context.Context, t domain.Tenant, id domain.Comma
 }
 
 // issue puts the tokens on their streams, as the bootstrap does.
-func (s *Server) issue(t *testing.T) {
+func (s *Server) issue(t testing.TB) {
 	t.Helper()
 	for _, one := range s.Tokens.all {
 		_, err := s.Options.Dispatcher.Do(t.Context(), commands.Request{
@@ -242,4 +243,16 @@ func (w *Waiter) Projected(ctx context.Context, p domain.Position) error {
 func (w *Waiter) Reached(ctx context.Context) (domain.Position, error) {
 	head, err := w.store.Head(ctx)
 	return head.Position, err
+}
+
+// At implements api.Waiter.
+func (w *Waiter) At(ctx context.Context, instant time.Time) (domain.Position, error) {
+	records, err := w.store.ReadAll(ctx, 0, 10_000)
+	at := domain.Position(0)
+	for _, r := range records {
+		if !r.Recorded.After(instant) {
+			at = r.Position
+		}
+	}
+	return at, err
 }

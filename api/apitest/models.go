@@ -75,16 +75,8 @@ func change(steps []v1.Step, path domain.StepPath, f func(*v1.Step)) {
 }
 
 // Run implements api.Runs.
-func (m *Models) Run(ctx context.Context, t domain.Tenant, id string) (v1.Run, error) {
-	return m.runOf(ctx, t, id, 0)
-}
-
-// RunAt implements api.Runs.
-func (m *Models) RunAt(ctx context.Context, t domain.Tenant, id string, at api.At) (v1.Run, error) {
-	if at.Position == 0 {
-		return v1.Run{ID: id, State: "running", Reason: at.Instant.Format(time.RFC3339)}, nil
-	}
-	return m.runOf(ctx, t, id, at.Position)
+func (m *Models) Run(ctx context.Context, t domain.Tenant, id string, at domain.Position) (v1.Run, error) {
+	return m.runOf(ctx, t, id, at)
 }
 
 // Runs implements api.Runs.
@@ -94,8 +86,8 @@ func (m *Models) Runs(_ context.Context, _ domain.Tenant, f api.RunFilter, p api
 }
 
 // Task implements api.Tasks.
-func (m *Models) Task(ctx context.Context, t domain.Tenant, id, path string) (v1.Task, error) {
-	r, err := m.runOf(ctx, t, id, 0)
+func (m *Models) Task(ctx context.Context, t domain.Tenant, id, path string, at domain.Position) (v1.Task, error) {
+	r, err := m.runOf(ctx, t, id, at)
 	if err != nil {
 		return v1.Task{}, err
 	}
@@ -109,13 +101,16 @@ func (m *Models) Tasks(_ context.Context, _ domain.Tenant, f api.TaskFilter, p a
 }
 
 // Workflow implements api.Workflows.
-func (m *Models) Workflow(ctx context.Context, t domain.Tenant, id string, version int) (v1.Workflow, error) {
+func (m *Models) Workflow(ctx context.Context, t domain.Tenant, id string, version int, at domain.Position) (v1.Workflow, error) {
 	records, err := m.store.ReadStream(ctx, domain.NamedStreamID(t, "workflow", id), 0, 1000)
 	if err != nil {
 		return v1.Workflow{}, err
 	}
 	w := v1.Workflow{ID: id}
 	for _, rec := range records {
+		if at != 0 && rec.Position > at {
+			break
+		}
 		e, err := rec.Decode()
 		if err != nil {
 			return w, err
@@ -145,22 +140,36 @@ func (m *Models) Workflow(ctx context.Context, t domain.Tenant, id string, versi
 }
 
 // Workflows implements api.Workflows.
-func (m *Models) Workflows(_ context.Context, _ domain.Tenant, archived bool, p api.Page) ([]v1.Workflow, string, error) {
-	m.Asked = append(m.Asked, archived, p)
+func (m *Models) Workflows(_ context.Context, _ domain.Tenant, f api.WorkflowFilter, p api.Page) ([]v1.Workflow, string, error) {
+	m.Asked = append(m.Asked, f, p)
 	return []v1.Workflow{{ID: "own"}}, m.Next, nil
 }
 
 // Versions implements api.Workflows.
-func (m *Models) Versions(context.Context, domain.Tenant, string) ([]v1.WorkflowVersion, error) {
-	return []v1.WorkflowVersion{{Version: 2}, {Version: 1}}, nil
+func (m *Models) Versions(_ context.Context, _ domain.Tenant, _ string, f api.VersionFilter, p api.Page) ([]v1.WorkflowVersion, string, error) {
+	m.Asked = append(m.Asked, f, p)
+	return []v1.WorkflowVersion{{Version: 2}, {Version: 1}}, m.Next, nil
 }
 
 // ByWorkflow implements api.Usage.
-func (m *Models) ByWorkflow(_ context.Context, _ domain.Tenant, from, to time.Time) ([]v1.WorkflowUsage, error) {
-	return []v1.WorkflowUsage{{Workflow: "w", Day: from.Format(time.DateOnly) + " " + to.Format(time.DateOnly)}}, nil
+func (m *Models) ByWorkflow(_ context.Context, _ domain.Tenant, f api.UsageFilter, p api.Page) ([]v1.WorkflowUsage, string, error) {
+	m.Asked = append(m.Asked, f, p)
+	return []v1.WorkflowUsage{{Workflow: "w", Day: f.From.Format(time.DateOnly) + " " + f.To.Format(time.DateOnly)}}, m.Next, nil
 }
 
 // ByAgent implements api.Usage.
-func (m *Models) ByAgent(context.Context, domain.Tenant, time.Time, time.Time) ([]v1.AgentUsage, error) {
-	return nil, nil
+func (m *Models) ByAgent(_ context.Context, _ domain.Tenant, f api.UsageFilter, p api.Page) ([]v1.AgentUsage, string, error) {
+	m.Asked = append(m.Asked, f, p)
+	return nil, m.Next, nil
+}
+
+// RunKeys implements api.Erasures: a run has one key, which nothing is sealed
+// with.
+func (m *Models) RunKeys(_ context.Context, run domain.StreamID) ([]string, error) {
+	return []string{"key of " + run.Entity()}, nil
+}
+
+// PersonKey implements api.Erasures.
+func (m *Models) PersonKey(_ context.Context, _ domain.Tenant, person string) (string, error) {
+	return "key of " + person, nil
 }

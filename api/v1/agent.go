@@ -51,9 +51,10 @@ type PromptPart struct {
 	Text  string `json:"text"`
 }
 
-// AgentList lists the agents.
+// AgentList is one page of agents.
 type AgentList struct {
 	Items []Agent `json:"items" nullable:"false"`
+	Next  string  `json:"next,omitempty" doc:"Cursor of the next page; absent on the last"`
 }
 
 // CreateTask is the body of a request for one piece of work by one agent.

@@ -29,12 +29,14 @@ type AgentUsage struct {
 	Cost           Cost   `json:"cost"`
 }
 
-// WorkflowAnalytics are the rows of a period, by workflow and day.
+// WorkflowAnalytics is one page of the rows of a period, by day and workflow.
 type WorkflowAnalytics struct {
 	Items []WorkflowUsage `json:"items" nullable:"false"`
+	Next  string          `json:"next,omitempty" doc:"Cursor of the next page; absent on the last"`
 }
 
-// AgentAnalytics are the rows of a period, by agent and day.
+// AgentAnalytics is one page of the rows of a period, by day and agent.
 type AgentAnalytics struct {
 	Items []AgentUsage `json:"items" nullable:"false"`
+	Next  string       `json:"next,omitempty" doc:"Cursor of the next page; absent on the last"`
 }

@@ -35,9 +35,10 @@ type WorkflowVersion struct {
 	By       string    `json:"by,omitempty"`
 }
 
-// WorkflowVersions lists the versions of a workflow, newest first.
+// WorkflowVersions is one page of the versions of a workflow.
 type WorkflowVersions struct {
 	Items []WorkflowVersion `json:"items" nullable:"false"`
+	Next  string            `json:"next,omitempty" doc:"Cursor of the next page; absent on the last"`
 }
 
 // CopyWorkflow is the body of a request to copy a workflow.

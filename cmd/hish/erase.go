@@ -6,24 +6,24 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hishamos/hishamos/api/v1"
-	"github.com/hishamos/hishamos/internal/client"
+	hishamos "github.com/hishamos/hishamos/sdk/go"
 )
 
 func (a *app) eraseCommands() *cobra.Command {
-	return group("erase", "Erase for ever", a.erase("person ACTOR", "Erase the names of a person, for ever", (*client.Client).ErasePerson))
+	return group("erase", "Erase for ever", a.erase("person ACTOR", "Erase the names of a person, for ever", (*hishamos.Client).ErasePerson))
 }
 
 func (a *app) runErase() *cobra.Command {
-	return a.erase("erase RUN", "Erase the content of a run that has ended, for ever", (*client.Client).EraseRun)
+	return a.erase("erase RUN", "Erase the content of a run that has ended, for ever", (*hishamos.Client).EraseRun)
 }
 
 // erase asks for one thing to be erased. Nothing brings it back, so it takes a
 // flag to mean it.
-func (a *app) erase(use, short string, order func(*client.Client, context.Context, string, string, client.Command) (v1.Receipt, error)) *cobra.Command {
+func (a *app) erase(use, short string, order func(*hishamos.Client, context.Context, string, string, hishamos.Command) (v1.Receipt, error)) *cobra.Command {
 	var reason string
 	var sure bool
-	var o client.Command
-	c := a.call(use, short, cobra.ExactArgs(1), func(cmd *cobra.Command, c *client.Client, args []string) error {
+	var o hishamos.Command
+	c := a.call(use, short, cobra.ExactArgs(1), func(cmd *cobra.Command, c *hishamos.Client, args []string) error {
 		if !sure {
 			return usage("this destroys keys and cannot be undone: add --yes")
 		}

@@ -25,7 +25,7 @@ import (
 
 	"github.com/hishamos/hishamos/api/v1"
 	"github.com/hishamos/hishamos/domain"
-	"github.com/hishamos/hishamos/internal/client"
+	hishamos "github.com/hishamos/hishamos/sdk/go"
 )
 
 // The exit codes. They are part of the interface and listed in `hish --help`.
@@ -86,7 +86,7 @@ type app struct {
 
 	asJSON bool
 	url    string
-	made   *client.Client
+	made   *hishamos.Client
 }
 
 // look finds out what the output is.
@@ -123,8 +123,9 @@ func (a *app) root() *cobra.Command {
 	root.PersistentFlags().BoolVar(&a.asJSON, "json", false, "answer as JSON")
 	root.PersistentFlags().StringVar(&a.url, "url", "", "address of the server, instead of HISHAMOS_URL")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage("%v", err) })
-	root.AddCommand(a.runCommands(), a.workflowCommands(), a.agentCommands(), a.taskCommands(), a.logCommands(), a.eraseCommands(),
-		a.analyticsCommand(), a.tokenCommands(), a.versionCommand())
+	root.AddCommand(a.runCommands(), a.workflowCommands(), a.agentCommands(), a.templateCommands(), a.taskCommands(), a.logCommands(), a.eraseCommands(),
+		a.analyticsCommand(), a.tokenCommands(), a.serverCommands(), a.versionCommand())
+	addExamples(root)
 	return root
 }
 
@@ -146,17 +147,20 @@ var errInterrupted = errors.New("interrupted")
 // report prints an error as one sentence and gives its exit code.
 func (a *app) report(err error) int {
 	code := codeOf(err)
+	if errors.Is(err, errNotReady) {
+		return exitUnreachable
+	}
 	if errors.Is(err, errRunFailed) || errors.Is(err, errInterrupted) {
 		return code
 	}
-	if refused, ok := errors.AsType[*client.Error](err); ok && a.asJSON {
+	if refused, ok := errors.AsType[*hishamos.Error](err); ok && a.asJSON {
 		if text, failed := json.Marshal(map[string]v1.Problem{"error": refused.Problem}); failed == nil {
 			fmt.Fprintln(a.err, string(text))
 			return code
 		}
 	}
 	fmt.Fprintln(a.err, "hish: "+clean(err.Error()))
-	if refused, ok := errors.AsType[*client.Error](err); ok {
+	if refused, ok := errors.AsType[*hishamos.Error](err); ok {
 		if len(refused.Errors) > 1 {
 			for _, e := range refused.Errors {
 				fmt.Fprintln(a.err, "  "+clean(e.Field+": "+e.Message))
@@ -170,13 +174,13 @@ func (a *app) report(err error) int {
 }
 
 func codeOf(err error) int {
-	if refused, ok := errors.AsType[*client.Error](err); ok {
+	if refused, ok := errors.AsType[*hishamos.Error](err); ok {
 		switch refused.Status {
 		case 401, 403:
 			return exitForbidden
 		case 404:
 			return exitNotFound
-		case 409, 412:
+		case 409, 412, 428:
 			return exitConflict
 		case 429, 502, 503, 504:
 			return exitUnreachable
@@ -186,7 +190,7 @@ func codeOf(err error) int {
 		}
 		return exitUsage
 	}
-	if _, ok := errors.AsType[*client.UnreachableError](err); ok {
+	if _, ok := errors.AsType[*hishamos.UnreachableError](err); ok {
 		return exitUnreachable
 	}
 	if errors.Is(err, errInterrupted) || errors.Is(err, context.Canceled) {

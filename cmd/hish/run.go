@@ -14,22 +14,22 @@ import (
 
 	"github.com/hishamos/hishamos/api/v1"
 	"github.com/hishamos/hishamos/domain"
-	"github.com/hishamos/hishamos/internal/client"
 	"github.com/hishamos/hishamos/internal/output/markdown"
 	"github.com/hishamos/hishamos/internal/watch"
+	hishamos "github.com/hishamos/hishamos/sdk/go"
 )
 
 func (a *app) runCommands() *cobra.Command {
 	return group("run", "Start and look at runs of workflows",
-		a.runStart(), a.runList(), a.runShow(), a.runEvents(), a.runCancel(), a.runErase(), a.runWatch())
+		a.runStart(), a.runList(), a.runShow(), a.runEvents(), a.runCancel(), a.runErase(), a.runWatch(), a.runTail())
 }
 
 func (a *app) runStart() *cobra.Command {
 	var inputs []string
 	var follow bool
 	var body v1.StartRun
-	var o client.Command
-	c := a.call("start WORKFLOW", "Start a run", cobra.ExactArgs(1), func(cmd *cobra.Command, c *client.Client, args []string) error {
+	var o hishamos.Command
+	c := a.call("start WORKFLOW", "Start a run", cobra.ExactArgs(1), func(cmd *cobra.Command, c *hishamos.Client, args []string) error {
 		var err error
 		if body.Inputs, err = a.inputs(inputs, a.parameters(cmd.Context(), c, args[0], body.Version)); err != nil {
 			return err
@@ -61,7 +61,7 @@ func (a *app) runStart() *cobra.Command {
 
 // parameters finds the declared types of a workflow's inputs. They only help to
 // read the command line, so that it does without when they cannot be had.
-func (a *app) parameters(ctx context.Context, c *client.Client, workflow string, version int) []domain.Parameter {
+func (a *app) parameters(ctx context.Context, c *hishamos.Client, workflow string, version int) []domain.Parameter {
 	w, err := c.Workflow(ctx, workflow, version)
 	if err != nil || w.Definition == nil {
 		return nil
@@ -126,9 +126,9 @@ func encodeInput(name, value string, raw bool, parameters []domain.Parameter) (j
 }
 
 func (a *app) runList() *cobra.Command {
-	var q client.RunsQuery
+	var q hishamos.RunsQuery
 	var since time.Duration
-	c := a.call("list", "List runs", cobra.NoArgs, func(cmd *cobra.Command, c *client.Client, _ []string) error {
+	c := a.call("list", "List runs", cobra.NoArgs, func(cmd *cobra.Command, c *hishamos.Client, _ []string) error {
 		if since > 0 {
 			q.Since = time.Now().Add(-since)
 		}
@@ -150,6 +150,7 @@ func (a *app) runList() *cobra.Command {
 	})
 	c.Flags().StringSliceVar(&q.States, "state", nil, "only these states: running, completed, failed, cancelled")
 	c.Flags().StringVar(&q.Workflow, "workflow", "", "only this workflow")
+	c.Flags().StringVar(&q.StartedBy, "started-by", "", "only runs that this actor started")
 	c.Flags().DurationVar(&since, "since", 0, "only runs started within this time, such as 24h")
 	c.Flags().BoolVar(&q.Oldest, "oldest", false, "the oldest first")
 	pageFlags(c, &q.Page)
@@ -158,7 +159,7 @@ func (a *app) runList() *cobra.Command {
 
 func (a *app) runShow() *cobra.Command {
 	var at string
-	c := a.call("show RUN", "Show a run and its results", cobra.ExactArgs(1), func(cmd *cobra.Command, c *client.Client, args []string) error {
+	c := a.call("show RUN", "Show a run and its results", cobra.ExactArgs(1), func(cmd *cobra.Command, c *hishamos.Client, args []string) error {
 		r, err := c.Run(cmd.Context(), args[0], at)
 		if err != nil {
 			return err
@@ -184,7 +185,7 @@ func (a *app) runShow() *cobra.Command {
 
 func (a *app) runEvents() *cobra.Command {
 	var after uint64
-	c := a.call("events RUN", "List what happened to a run", cobra.ExactArgs(1), func(cmd *cobra.Command, c *client.Client, args []string) error {
+	c := a.call("events RUN", "List what happened to a run", cobra.ExactArgs(1), func(cmd *cobra.Command, c *hishamos.Client, args []string) error {
 		from := v1.Ordinal(after)
 		for {
 			page, err := c.RunEvents(cmd.Context(), args[0], from, 200)
@@ -216,8 +217,8 @@ func (a *app) event(e v1.Event) error {
 
 func (a *app) runCancel() *cobra.Command {
 	var reason string
-	var o client.Command
-	c := a.call("cancel RUN", "Cancel a run", cobra.ExactArgs(1), func(cmd *cobra.Command, c *client.Client, args []string) error {
+	var o hishamos.Command
+	c := a.call("cancel RUN", "Cancel a run", cobra.ExactArgs(1), func(cmd *cobra.Command, c *hishamos.Client, args []string) error {
 		r, err := c.CancelRun(cmd.Context(), args[0], reason, o)
 		if err != nil {
 			return err
@@ -230,9 +231,25 @@ func (a *app) runCancel() *cobra.Command {
 }
 
 func (a *app) runWatch() *cobra.Command {
-	return a.call("watch RUN", "Watch a run until it ends", cobra.ExactArgs(1), func(cmd *cobra.Command, c *client.Client, args []string) error {
+	return a.call("watch RUN", "Watch a run until it ends", cobra.ExactArgs(1), func(cmd *cobra.Command, c *hishamos.Client, args []string) error {
 		return a.watch(cmd.Context(), c, args[0])
 	})
+}
+
+func (a *app) runTail() *cobra.Command {
+	var states []string
+	var after func() *v1.Ordinal
+	c := a.call("tail", "Follow the list of runs", cobra.NoArgs, func(cmd *cobra.Command, c *hishamos.Client, _ []string) error {
+		return following(cmd, c.FollowRuns(cmd.Context(), after(), states, func(r v1.Run) error {
+			if a.asJSON {
+				return a.line(r)
+			}
+			return a.printf("%s\t%s\t%s\t%d/%d\n", clean(r.ID), clean(r.Workflow.ID), clean(r.State), r.Progress.Done, r.Progress.Total)
+		}))
+	})
+	c.Flags().StringSliceVar(&states, "state", nil, "only runs in these states")
+	after = afterFlag(c)
+	return c
 }
 
 // tick is how often the clocks of the live view move.
@@ -240,13 +257,13 @@ const tick = time.Second
 
 // watch shows a run until it ends, and then its results. Ctrl-C ends the
 // watching, not the run.
-func (a *app) watch(ctx context.Context, c *client.Client, id string) error {
+func (a *app) watch(ctx context.Context, c *hishamos.Client, id string) error {
 	view := watch.New(a.out, watch.Options{Terminal: a.terminal, Colour: a.colour, Width: a.width, Height: a.height})
 	updates, ended := make(chan v1.Run), make(chan error, 1)
 	following, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go func() {
-		ended <- c.FollowRun(following, id, 0, func(u client.Update) error {
+		ended <- c.FollowRun(following, id, 0, func(u hishamos.Update) error {
 			if u.Run == nil {
 				return nil
 			}
@@ -298,7 +315,7 @@ func (a *app) interrupted(id string) error {
 }
 
 // results prints what a run that has ended led to.
-func (a *app) results(ctx context.Context, c *client.Client, view *watch.View, id string) error {
+func (a *app) results(ctx context.Context, c *hishamos.Client, view *watch.View, id string) error {
 	r, err := c.Run(ctx, id, "")
 	if err != nil {
 		return err

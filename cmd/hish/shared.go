@@ -12,9 +12,10 @@ import (
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/spf13/cobra"
 
-	"github.com/hishamos/hishamos/internal/client"
+	"github.com/hishamos/hishamos/api/v1"
 	"github.com/hishamos/hishamos/internal/config"
 	"github.com/hishamos/hishamos/internal/output/plain"
+	hishamos "github.com/hishamos/hishamos/sdk/go"
 )
 
 func clean(s string) string { return plain.Line(s, 0) }
@@ -44,7 +45,7 @@ func (a *app) settings() (c config.Client, path string, err error) {
 }
 
 // client returns the client of the server.
-func (a *app) client() (*client.Client, error) {
+func (a *app) client() (*hishamos.Client, error) {
 	if a.made != nil {
 		return a.made, nil
 	}
@@ -52,7 +53,7 @@ func (a *app) client() (*client.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	a.made, err = client.New(c.URL, c.Token.Reveal(), client.Options{UserAgent: "hish/" + version()})
+	a.made, err = hishamos.New(c.URL, c.Token.Reveal(), hishamos.Options{UserAgent: "hish/" + version()})
 	if err != nil {
 		return nil, usage("%v", err)
 	}
@@ -60,7 +61,7 @@ func (a *app) client() (*client.Client, error) {
 }
 
 // call makes a command that needs the server.
-func (a *app) call(use, short string, args cobra.PositionalArgs, f func(*cobra.Command, *client.Client, []string) error) *cobra.Command {
+func (a *app) call(use, short string, args cobra.PositionalArgs, f func(*cobra.Command, *hishamos.Client, []string) error) *cobra.Command {
 	return &cobra.Command{Use: use, Short: short, Args: args, RunE: func(cmd *cobra.Command, args []string) error {
 		c, err := a.client()
 		if err != nil {
@@ -166,12 +167,39 @@ func (a *app) readFrom(name string) ([]byte, error) {
 }
 
 // keyFlag adds --idempotency-key.
-func keyFlag(c *cobra.Command, o *client.Command) {
+func keyFlag(c *cobra.Command, o *hishamos.Command) {
 	c.Flags().StringVar(&o.Key, "idempotency-key", "", "repeat the command with the same key to repeat its answer, not its effect")
 }
 
-// pageFlags adds --limit and --cursor.
-func pageFlags(c *cobra.Command, p *client.Page) {
+// pageFlags adds --limit, --cursor, --sort and --at.
+func pageFlags(c *cobra.Command, p *hishamos.Page) {
+	sortFlags(c, p)
+	c.Flags().StringVar(&p.At, "at", "", "as of a position (1234) or an instant (2026-11-23T09:30:00Z)")
+}
+
+// sortFlags adds --limit, --cursor and --sort.
+func sortFlags(c *cobra.Command, p *hishamos.Page) {
 	c.Flags().IntVar(&p.Limit, "limit", 50, "how many at most")
 	c.Flags().StringVar(&p.Cursor, "cursor", "", "go on where a list before ended")
+	c.Flags().StringVar(&p.Sort, "sort", "", "what to order by, with - before it for descending")
+}
+
+// afterFlag adds --after of a stream over the log; it is unset by default.
+func afterFlag(c *cobra.Command) func() *v1.Ordinal {
+	after := c.Flags().Int64("after", -1, "begin after this position; by default at the end")
+	return func() *v1.Ordinal {
+		if *after < 0 {
+			return nil
+		}
+		o := v1.Ordinal(*after)
+		return &o
+	}
+}
+
+// following is the outcome of a stream that only Ctrl-C ends.
+func following(cmd *cobra.Command, err error) error {
+	if cmd.Context().Err() != nil {
+		return errInterrupted
+	}
+	return err
 }

@@ -8,36 +8,28 @@ import (
 	"io"
 	"os"
 	"runtime/debug"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/hishamos/hishamos/api/v1"
 	"github.com/hishamos/hishamos/internal/auth"
-	"github.com/hishamos/hishamos/internal/client"
 	"github.com/hishamos/hishamos/internal/config"
 	"github.com/hishamos/hishamos/internal/watch"
+	hishamos "github.com/hishamos/hishamos/sdk/go"
 )
 
 func (a *app) logCommands() *cobra.Command {
-	return group("log", "Read the log", a.logTail(), a.logExport())
+	return group("log", "Read the log", a.logTail(), a.logExport(), a.logHead())
 }
 
 func (a *app) logTail() *cobra.Command {
-	var after int64
 	var types []string
-	c := a.call("tail", "Follow the log", cobra.NoArgs, func(cmd *cobra.Command, c *client.Client, _ []string) error {
-		var from *v1.Ordinal
-		if after >= 0 {
-			o := v1.Ordinal(after)
-			from = &o
-		}
-		err := c.FollowLog(cmd.Context(), from, types, a.event)
-		if cmd.Context().Err() != nil {
-			return errInterrupted
-		}
-		return err
+	var after func() *v1.Ordinal
+	c := a.call("tail", "Follow the log", cobra.NoArgs, func(cmd *cobra.Command, c *hishamos.Client, _ []string) error {
+		return following(cmd, c.FollowLog(cmd.Context(), after(), types, a.event))
 	})
-	c.Flags().Int64Var(&after, "after", -1, "begin after this position; by default at the end")
+	after = afterFlag(c)
 	c.Flags().StringSliceVar(&types, "type", nil, "only these types, such as run.started, or contexts, such as run")
 	return c
 }
@@ -46,7 +38,7 @@ func (a *app) logExport() *cobra.Command {
 	var after uint64
 	var types []string
 	var file string
-	c := a.call("export", "Write the log up to its end, one event of JSON per line", cobra.NoArgs, func(cmd *cobra.Command, c *client.Client, _ []string) (err error) {
+	c := a.call("export", "Write the log up to its end, one event of JSON per line", cobra.NoArgs, func(cmd *cobra.Command, c *hishamos.Client, _ []string) (err error) {
 		head, err := c.Head(cmd.Context())
 		if err != nil {
 			return err
@@ -89,12 +81,22 @@ func (a *app) logExport() *cobra.Command {
 	return c
 }
 
+func (a *app) logHead() *cobra.Command {
+	return a.call("head", "Show where the log ends", cobra.NoArgs, func(cmd *cobra.Command, c *hishamos.Client, _ []string) error {
+		h, err := c.Head(cmd.Context())
+		if err != nil {
+			return err
+		}
+		return a.show(h, func() error { return a.printf("%s\t%s\t%s\n", h.Position, stamp(h.Recorded), clean(h.Hash)) })
+	})
+}
+
 func (a *app) analyticsCommand() *cobra.Command {
-	var from, to string
-	c := a.call("analytics [workflows|agents]", "Show what was done, and what it cost, by day", cobra.MaximumNArgs(1), func(cmd *cobra.Command, c *client.Client, args []string) error {
+	var q hishamos.UsageQuery
+	c := a.call("analytics [workflows|agents]", "Show what was done, and what it cost, by day", cobra.MaximumNArgs(1), func(cmd *cobra.Command, c *hishamos.Client, args []string) error {
 		switch {
 		case len(args) == 0 || args[0] == "workflows":
-			list, err := c.WorkflowAnalytics(cmd.Context(), from, to)
+			list, err := c.WorkflowAnalytics(cmd.Context(), q)
 			if err != nil {
 				return err
 			}
@@ -106,10 +108,11 @@ func (a *app) analyticsCommand() *cobra.Command {
 						watch.Number(u.Cost.Tokens.Total()), u.Cost.Amount.USD(),
 					}
 				}
+				a.more(list.Next)
 				return a.rows([]string{"Day", "Workflow", "Started", "Completed", "Failed", "Cancelled", "Tokens", "Cost"}, rows)
 			})
 		case args[0] == "agents":
-			list, err := c.AgentAnalytics(cmd.Context(), from, to)
+			list, err := c.AgentAnalytics(cmd.Context(), q)
 			if err != nil {
 				return err
 			}
@@ -121,32 +124,35 @@ func (a *app) analyticsCommand() *cobra.Command {
 						watch.Number(u.Cost.Tokens.Total()), u.Cost.Amount.USD(),
 					}
 				}
+				a.more(list.Next)
 				return a.rows([]string{"Day", "Agent", "Attempts", "Completed", "Failed", "Retried", "Tokens", "Cost"}, rows)
 			})
 		}
 		return usage("analytics are by workflows or by agents, not by %s", args[0])
 	})
-	c.Flags().StringVar(&from, "from", "", "first day, such as 2026-11-01; by default 29 days before the last")
-	c.Flags().StringVar(&to, "to", "", "last day; by default today (UTC)")
+	c.Flags().StringVar(&q.From, "from", "", "first day, such as 2026-11-01; by default 29 days before the last")
+	c.Flags().StringVar(&q.To, "to", "", "last day; by default today (UTC)")
+	c.Flags().StringVar(&q.ID, "only", "", "only this workflow, or this agent")
+	sortFlags(c, &q.Page)
 	return c
 }
 
 func (a *app) tokenCommands() *cobra.Command {
-	return group("token", "Manage the access token", a.tokenRotate())
+	return group("token", "Manage the access token", a.tokenShow(), a.tokenRotate())
 }
 
 // tokenRotate makes the new secret here and keeps it before the server knows
 // its hash: however it goes on, the secret that is valid is on this machine.
 func (a *app) tokenRotate() *cobra.Command {
-	var o client.Command
-	c := a.call("rotate", "Replace the secret of the access token", cobra.NoArgs, func(cmd *cobra.Command, c *client.Client, _ []string) error {
+	var o hishamos.Command
+	c := a.call("rotate", "Replace the secret of the access token", cobra.NoArgs, func(cmd *cobra.Command, c *hishamos.Client, _ []string) error {
 		settings, path, err := a.settings()
 		if err != nil {
 			return err
 		}
 		secret := auth.NewSecret()
 		if path == "" { // the token came from the environment: its owner keeps it
-			if _, err := fmt.Fprintln(a.out, secret); err != nil {
+			if err := a.show(rotated{Secret: secret}, func() error { return a.printf("%s\n", secret) }); err != nil {
 				return err
 			}
 		} else {
@@ -168,16 +174,34 @@ func (a *app) tokenRotate() *cobra.Command {
 		if err := os.Rename(path+".new", path); err != nil {
 			return fmt.Errorf("keep the new token: %w", err)
 		}
-		return a.printf("The new token is in %s.\n", path)
+		return a.show(rotated{File: path}, func() error { return a.printf("The new token is in %s.\n", path) })
 	})
 	keyFlag(c, &o)
 	return c
 }
 
+// rotated says where the new secret is: in a file, or nowhere but here.
+type rotated struct {
+	File   string `json:"file,omitempty"`
+	Secret string `json:"secret,omitempty"`
+}
+
+func (a *app) tokenShow() *cobra.Command {
+	return a.call("show", "Show whose token this is and what it may do", cobra.NoArgs, func(cmd *cobra.Command, c *hishamos.Client, _ []string) error {
+		me, err := c.Me(cmd.Context())
+		if err != nil {
+			return err
+		}
+		return a.show(me, func() error {
+			return a.printf("%s (%s) of tenant %s\nPermissions: %s\n", clean(me.Actor), clean(me.Kind), clean(me.Tenant), clean(strings.Join(me.Permissions, ", ")))
+		})
+	})
+}
+
 // accepted reports whether the server takes a secret already: the answer to the
 // rotation may have been lost, not the rotation.
 func (a *app) accepted(cmd *cobra.Command, address, secret string) bool {
-	c, err := client.New(address, secret, client.Options{})
+	c, err := hishamos.New(address, secret, hishamos.Options{})
 	if err != nil {
 		return false
 	}

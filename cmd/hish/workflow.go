@@ -14,7 +14,7 @@ import (
 
 	"github.com/hishamos/hishamos/api/v1"
 	"github.com/hishamos/hishamos/domain"
-	"github.com/hishamos/hishamos/internal/client"
+	hishamos "github.com/hishamos/hishamos/sdk/go"
 )
 
 func (a *app) workflowCommands() *cobra.Command {
@@ -23,9 +23,9 @@ func (a *app) workflowCommands() *cobra.Command {
 }
 
 func (a *app) workflowList() *cobra.Command {
-	var p client.Page
+	var p hishamos.Page
 	var archived bool
-	c := a.call("list", "List workflows", cobra.NoArgs, func(cmd *cobra.Command, c *client.Client, _ []string) error {
+	c := a.call("list", "List workflows", cobra.NoArgs, func(cmd *cobra.Command, c *hishamos.Client, _ []string) error {
 		page, err := c.Workflows(cmd.Context(), p, archived)
 		if err != nil {
 			return err
@@ -53,7 +53,7 @@ func (a *app) workflowList() *cobra.Command {
 
 func (a *app) workflowShow() *cobra.Command {
 	var version int
-	c := a.call("show WORKFLOW", "Show a workflow as a file that create and edit accept", cobra.ExactArgs(1), func(cmd *cobra.Command, c *client.Client, args []string) error {
+	c := a.call("show WORKFLOW", "Show a workflow as a file that create and edit accept", cobra.ExactArgs(1), func(cmd *cobra.Command, c *hishamos.Client, args []string) error {
 		w, err := c.Workflow(cmd.Context(), args[0], version)
 		if err != nil {
 			return err
@@ -87,8 +87,9 @@ func fileOf(w v1.Workflow) ([]byte, error) {
 }
 
 func (a *app) workflowVersions() *cobra.Command {
-	return a.call("versions WORKFLOW", "List the versions of a workflow", cobra.ExactArgs(1), func(cmd *cobra.Command, c *client.Client, args []string) error {
-		list, err := c.WorkflowVersions(cmd.Context(), args[0])
+	var p hishamos.Page
+	c := a.call("versions WORKFLOW", "List the versions of a workflow", cobra.ExactArgs(1), func(cmd *cobra.Command, c *hishamos.Client, args []string) error {
+		list, err := c.WorkflowVersions(cmd.Context(), args[0], p)
 		if err != nil {
 			return err
 		}
@@ -101,37 +102,40 @@ func (a *app) workflowVersions() *cobra.Command {
 				}
 				rows[i] = []string{fmt.Sprint(v.Version), when, v.By, v.Hash}
 			}
+			a.more(list.Next)
 			return a.rows([]string{"Version", "Recorded", "By", "Hash"}, rows)
 		})
 	})
+	pageFlags(c, &p)
+	return c
 }
 
 // document reads a definition; its form shows in its first character.
-func (a *app) document(name string) (client.Document, error) {
+func (a *app) document(name string) (hishamos.Document, error) {
 	text, err := a.readFrom(name)
 	if err != nil {
-		return client.Document{}, err
+		return hishamos.Document{}, err
 	}
 	return documentOf(text), nil
 }
 
-func documentOf(text []byte) client.Document {
+func documentOf(text []byte) hishamos.Document {
 	if bytes.HasPrefix(bytes.TrimSpace(text), []byte("{")) {
-		return client.Document{Text: text, Media: "application/json"}
+		return hishamos.Document{Text: text, Media: "application/json"}
 	}
-	return client.Document{Text: text, Media: "application/yaml"}
+	return hishamos.Document{Text: text, Media: "application/yaml"}
 }
 
 // settled lets the next command see what this one did.
-func settled(o client.Command) client.Command {
+func settled(o hishamos.Command) hishamos.Command {
 	o.After = "projected"
 	return o
 }
 
 func (a *app) workflowCreate() *cobra.Command {
 	var file string
-	var o client.Command
-	c := a.call("create -f FILE", "Create a workflow from a file", cobra.NoArgs, func(cmd *cobra.Command, c *client.Client, _ []string) error {
+	var o hishamos.Command
+	c := a.call("create -f FILE", "Create a workflow from a file", cobra.NoArgs, func(cmd *cobra.Command, c *hishamos.Client, _ []string) error {
 		d, err := a.document(file)
 		if err != nil {
 			return err
@@ -152,13 +156,13 @@ func (a *app) workflowCreate() *cobra.Command {
 
 func (a *app) workflowEdit() *cobra.Command {
 	var file string
-	var o client.Command
-	c := a.call("edit WORKFLOW", "Change a workflow in your editor, or from a file", cobra.ExactArgs(1), func(cmd *cobra.Command, c *client.Client, args []string) error {
+	var o hishamos.Command
+	c := a.call("edit WORKFLOW", "Change a workflow in your editor, or from a file", cobra.ExactArgs(1), func(cmd *cobra.Command, c *hishamos.Client, args []string) error {
 		w, err := c.Workflow(cmd.Context(), args[0], 0)
 		if err != nil {
 			return err
 		}
-		var d client.Document
+		var d hishamos.Document
 		kept := ""
 		if file != "" {
 			d, err = a.document(file)
@@ -193,7 +197,7 @@ func (a *app) workflowEdit() *cobra.Command {
 
 // editor lets the user change a workflow's file. The document is empty when
 // nothing was changed.
-func (a *app) editor(cmd *cobra.Command, w v1.Workflow) (d client.Document, kept string, err error) {
+func (a *app) editor(cmd *cobra.Command, w v1.Workflow) (d hishamos.Document, kept string, err error) {
 	program := a.getenv("VISUAL")
 	if program == "" {
 		program = a.getenv("EDITOR")
@@ -231,8 +235,8 @@ func (a *app) editor(cmd *cobra.Command, w v1.Workflow) (d client.Document, kept
 
 func (a *app) workflowCopy() *cobra.Command {
 	var title string
-	var o client.Command
-	c := a.call("copy WORKFLOW NEW", "Copy a workflow under a new id", cobra.ExactArgs(2), func(cmd *cobra.Command, c *client.Client, args []string) error {
+	var o hishamos.Command
+	c := a.call("copy WORKFLOW NEW", "Copy a workflow under a new id", cobra.ExactArgs(2), func(cmd *cobra.Command, c *hishamos.Client, args []string) error {
 		r, err := c.CopyWorkflow(cmd.Context(), args[0], v1.CopyWorkflow{ID: args[1], Title: title}, settled(o))
 		if err != nil {
 			return err
@@ -245,8 +249,8 @@ func (a *app) workflowCopy() *cobra.Command {
 }
 
 func (a *app) workflowArchive() *cobra.Command {
-	var o client.Command
-	c := a.call("archive WORKFLOW", "Take a workflow out of use", cobra.ExactArgs(1), func(cmd *cobra.Command, c *client.Client, args []string) error {
+	var o hishamos.Command
+	c := a.call("archive WORKFLOW", "Take a workflow out of use", cobra.ExactArgs(1), func(cmd *cobra.Command, c *hishamos.Client, args []string) error {
 		w, err := c.Workflow(cmd.Context(), args[0], 0)
 		if err != nil {
 			return err

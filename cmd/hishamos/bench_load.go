@@ -11,7 +11,7 @@ import (
 
 	"github.com/hishamos/hishamos/domain"
 	"github.com/hishamos/hishamos/internal/bench"
-	"github.com/hishamos/hishamos/internal/client"
+	hishamos "github.com/hishamos/hishamos/sdk/go"
 )
 
 // benchResult is how many bytes a no-op step answers with.
@@ -27,7 +27,7 @@ func or[T comparable](v *T, otherwise T) T {
 }
 
 // serveAll starts the servers of a load and signs in.
-func (r *benchRun) serveAll(ctx context.Context, options ...string) (*client.Client, error) {
+func (r *benchRun) serveAll(ctx context.Context, options ...string) (*hishamos.Client, error) {
 	options = append(options, "--bench-result", strconv.Itoa(benchResult))
 	roles := [][]string{allRoles}
 	if r.own {
@@ -36,7 +36,7 @@ func (r *benchRun) serveAll(ctx context.Context, options ...string) (*client.Cli
 	return r.serveRoles(ctx, roles, options...)
 }
 
-func (r *benchRun) serveRoles(ctx context.Context, roles [][]string, options ...string) (*client.Client, error) {
+func (r *benchRun) serveRoles(ctx context.Context, roles [][]string, options ...string) (*hishamos.Client, error) {
 	r.say("starting servers")
 	for i, of := range roles {
 		o := options
@@ -55,7 +55,7 @@ func (r *benchRun) serveRoles(ctx context.Context, roles [][]string, options ...
 const warmUp = 100
 
 // prepared starts everything a workload needs and warms it up.
-func (r *benchRun) prepared(ctx context.Context, d domain.Definition) (*client.Client, error) {
+func (r *benchRun) prepared(ctx context.Context, d domain.Definition) (*hishamos.Client, error) {
 	c, err := r.serveAll(ctx)
 	if err != nil {
 		return nil, err
@@ -63,7 +63,7 @@ func (r *benchRun) prepared(ctx context.Context, d domain.Definition) (*client.C
 	return c, r.warm(ctx, c, d)
 }
 
-func (r *benchRun) warm(ctx context.Context, c *client.Client, d domain.Definition) error {
+func (r *benchRun) warm(ctx context.Context, c *hishamos.Client, d domain.Definition) error {
 	if err := bench.Keep(ctx, c, d); err != nil {
 		return err
 	}

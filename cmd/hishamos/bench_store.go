@@ -13,9 +13,9 @@ import (
 	"github.com/hishamos/hishamos/api/v1"
 	"github.com/hishamos/hishamos/domain"
 	"github.com/hishamos/hishamos/internal/bench"
-	"github.com/hishamos/hishamos/internal/client"
 	"github.com/hishamos/hishamos/internal/log"
 	"github.com/hishamos/hishamos/internal/pg"
+	hishamos "github.com/hishamos/hishamos/sdk/go"
 )
 
 func (r *benchRun) append(ctx context.Context) error {
@@ -118,7 +118,7 @@ func (r *benchRun) latency(ctx context.Context) error {
 	}
 	during, rate := time.Duration(or(&r.Seconds, 5))*time.Second, float64(or(&r.Rate, 3000))
 	start := func(ctx context.Context, _ int) error {
-		_, err := c.StartRun(ctx, d.ID, v1.StartRun{}, client.Command{})
+		_, err := c.StartRun(ctx, d.ID, v1.StartRun{}, hishamos.Command{})
 		return err
 	}
 	r.say("%.0f events a second for %s", rate, during)
@@ -155,7 +155,7 @@ func (r *benchRun) filled(ctx context.Context) error {
 	if err := bench.Drive(ctx, load, bench.Runs(c, d.ID)).Err; err != nil {
 		return err
 	}
-	if _, err := c.StartRun(ctx, d.ID, v1.StartRun{}, client.Command{After: "logged", Wait: time.Minute}); err != nil {
+	if _, err := c.StartRun(ctx, d.ID, v1.StartRun{}, hishamos.Command{After: "logged", Wait: time.Minute}); err != nil {
 		return err
 	}
 	return r.stop(ctx)

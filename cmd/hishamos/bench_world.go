@@ -21,9 +21,9 @@ import (
 
 	"github.com/hishamos/hishamos/domain"
 	"github.com/hishamos/hishamos/internal/bench"
-	"github.com/hishamos/hishamos/internal/client"
 	"github.com/hishamos/hishamos/internal/config"
 	"github.com/hishamos/hishamos/internal/embedded"
+	hishamos "github.com/hishamos/hishamos/sdk/go"
 )
 
 // world is what a benchmark runs on: a folder, databases and topics of its own,
@@ -203,7 +203,7 @@ func (w *world) prefix() string {
 }
 
 // dial signs in at the first server with an API, once it is ready.
-func (w *world) dial(ctx context.Context) (*client.Client, error) {
+func (w *world) dial(ctx context.Context) (*hishamos.Client, error) {
 	path, err := config.ClientPath(w.environ())
 	if err != nil {
 		return nil, err

@@ -22,7 +22,7 @@ func (n *node) api(ctx context.Context) (http.Handler, error) {
 	q := queries{
 		as:     func(t domain.Tenant) projections.DB { return n.rows.Of(t) },
 		tokens: n.rows.Everyone(), // a secret says whose it is
-		reads:  n.readModels, moment: n.moment,
+		reads:  n.readModels,
 	}
 	return n.doorFor(ctx, q, auth.New(q, auth.Options{}))
 }
@@ -46,6 +46,7 @@ func (n *node) doorFor(ctx context.Context, q queries, who *auth.Authenticator) 
 		Waiter: waiter{n}, Hub: n.hub, Auth: who, Metrics: n.metrics,
 		Committed: n.committedBefore, DigestKey: digestKey[:], RequestKey: n.requestKey, Log: n.logger, Clock: clock{}, Missing: n.missing, Degraded: n.deliveries.failing, Done: ctx.Done(),
 		Epoch: func() uint32 { return uint32(settings.Generation) }, Version: version, LoopbackTrusted: true,
+		ScrapeHash: n.scrapeHash(), TokenRate: n.cfg.TokenRequests, TenantRate: n.cfg.TenantRequests,
 	}), nil
 }
 
@@ -53,6 +54,14 @@ func (n *node) doorFor(ctx context.Context, q queries, who *auth.Authenticator) 
 // under the same id. They end with the tenant's key.
 func (n *node) requestKey(ctx context.Context, t domain.Tenant) ([]byte, error) {
 	return n.ring.Derived(ctx, t, "request digest")
+}
+
+// scrapeHash is the hash of the secret for collecting metrics, if there is one.
+func (n *node) scrapeHash() string {
+	if !n.cfg.MetricsToken.Set() {
+		return ""
+	}
+	return auth.Hash(n.cfg.MetricsToken.Reveal())
 }
 
 // readModels knows how far the read models are: the runner that fills them, if
@@ -119,6 +128,11 @@ func (w waiter) Reached(ctx context.Context) (domain.Position, error) {
 		low = min(low, at)
 	}
 	return low, nil
+}
+
+// At implements api.Waiter.
+func (w waiter) At(ctx context.Context, instant time.Time) (domain.Position, error) {
+	return w.n.moment(ctx, instant)
 }
 
 // moment is the position of the last event recorded at or before an instant.

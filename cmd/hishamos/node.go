@@ -63,6 +63,7 @@ type node struct {
 	bench     benchOptions
 	listener  net.Listener // of the API, from begin on
 	scraped   net.Listener // of the metrics alone; nil: there is none
+	pair      *certificate // of the API; nil: no TLS
 	board     *lease.Board
 	timers    *timer.Wheel
 	asking    *projection.Runner                // answers how far read models are

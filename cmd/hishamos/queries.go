@@ -19,7 +19,6 @@ type queries struct {
 	as     func(domain.Tenant) projections.DB // what a tenant may see
 	tokens projections.DB                     // everyone's tokens
 	reads  func() *projection.Runner
-	moment func(ctx context.Context, instant time.Time) (domain.Position, error)
 }
 
 var (
@@ -30,25 +29,7 @@ var (
 	_ auth.Tokens   = queries{}
 )
 
-func (q queries) Run(ctx context.Context, t domain.Tenant, id string) (v1.Run, error) {
-	return q.runAt(ctx, t, id, 0)
-}
-
-func (q queries) RunAt(ctx context.Context, t domain.Tenant, id string, at api.At) (v1.Run, error) {
-	position := at.Position
-	if position == 0 {
-		var err error
-		if position, err = q.moment(ctx, at.Instant); err != nil {
-			return v1.Run{}, err
-		}
-	}
-	if position == 0 { // before the first event there was nothing
-		return v1.Run{}, projections.ErrRunNotFound
-	}
-	return q.runAt(ctx, t, id, position)
-}
-
-func (q queries) runAt(ctx context.Context, t domain.Tenant, id string, at domain.Position) (v1.Run, error) {
+func (q queries) Run(ctx context.Context, t domain.Tenant, id string, at domain.Position) (v1.Run, error) {
 	r, err := projections.Runs{DB: q.as(t)}.Get(ctx, t, domain.RunID(id), at)
 	if err != nil {
 		return v1.Run{}, err
@@ -71,7 +52,7 @@ func (q queries) runAt(ctx context.Context, t domain.Tenant, id string, at domai
 
 func (q queries) Runs(ctx context.Context, t domain.Tenant, f api.RunFilter, p api.Page) ([]v1.Run, string, error) {
 	page, err := projections.Runs{DB: q.as(t)}.List(ctx, t, projections.RunFilter{
-		States: f.States, Workflow: f.Workflow, Since: f.Since, OldestFirst: f.OldestTop,
+		States: f.States, Workflow: f.Workflow, StartedBy: f.StartedBy, Since: f.Since, Until: f.Until, OldestFirst: f.OldestTop, At: f.At,
 	}, p.After, p.Limit)
 	if err != nil {
 		return nil, "", err
@@ -83,8 +64,8 @@ func (q queries) Runs(ctx context.Context, t domain.Tenant, f api.RunFilter, p a
 	return out, page.Next, nil
 }
 
-func (q queries) Task(ctx context.Context, t domain.Tenant, run, path string) (v1.Task, error) {
-	task, err := projections.Tasks{DB: q.as(t)}.Get(ctx, t, domain.RunID(run), domain.StepPath(path), 0)
+func (q queries) Task(ctx context.Context, t domain.Tenant, run, path string, at domain.Position) (v1.Task, error) {
+	task, err := projections.Tasks{DB: q.as(t)}.Get(ctx, t, domain.RunID(run), domain.StepPath(path), at)
 	if err != nil {
 		return v1.Task{}, err
 	}
@@ -93,7 +74,7 @@ func (q queries) Task(ctx context.Context, t domain.Tenant, run, path string) (v
 
 func (q queries) Tasks(ctx context.Context, t domain.Tenant, f api.TaskFilter, p api.Page) ([]v1.Task, string, error) {
 	page, err := projections.Tasks{DB: q.as(t)}.List(ctx, t, projections.TaskFilter{
-		States: f.States, Agent: f.Agent, Run: domain.RunID(f.Run),
+		States: f.States, Agent: f.Agent, Workflow: f.Workflow, Run: domain.RunID(f.Run), OldestFirst: f.OldestTop, At: f.At,
 	}, p.After, p.Limit)
 	if err != nil {
 		return nil, "", err
@@ -105,9 +86,9 @@ func (q queries) Tasks(ctx context.Context, t domain.Tenant, f api.TaskFilter, p
 	return out, page.Next, nil
 }
 
-func (q queries) Workflow(ctx context.Context, t domain.Tenant, id string, version int) (v1.Workflow, error) {
+func (q queries) Workflow(ctx context.Context, t domain.Tenant, id string, version int, at domain.Position) (v1.Workflow, error) {
 	entity := domain.NamedStreamID(t, "workflow", id).Entity()
-	w, err := projections.Workflows{DB: q.as(t)}.Get(ctx, t, entity, 0)
+	w, err := projections.Workflows{DB: q.as(t)}.Get(ctx, t, entity, at)
 	if err != nil {
 		return v1.Workflow{}, err
 	}
@@ -121,7 +102,7 @@ func (q queries) Workflow(ctx context.Context, t domain.Tenant, id string, versi
 		return v1.Workflow{}, err
 	}
 	for _, v := range versions {
-		if v.DefinitionVersion == version {
+		if v.DefinitionVersion == version && (at == 0 || v.Position <= at) {
 			out.Version, out.Title, out.Hash, out.Definition = v.DefinitionVersion, v.Title, v.Hash, &v.Definition
 			return out, nil
 		}
@@ -129,8 +110,10 @@ func (q queries) Workflow(ctx context.Context, t domain.Tenant, id string, versi
 	return v1.Workflow{}, projections.ErrWorkflowNotFound
 }
 
-func (q queries) Workflows(ctx context.Context, t domain.Tenant, archived bool, p api.Page) ([]v1.Workflow, string, error) {
-	page, err := projections.Workflows{DB: q.as(t)}.List(ctx, t, projections.WorkflowFilter{Archived: archived}, p.After, p.Limit)
+func (q queries) Workflows(ctx context.Context, t domain.Tenant, f api.WorkflowFilter, p api.Page) ([]v1.Workflow, string, error) {
+	page, err := projections.Workflows{DB: q.as(t)}.List(ctx, t, projections.WorkflowFilter{
+		Archived: f.Archived, Descending: f.Descending, At: f.At,
+	}, p.After, p.Limit)
 	if err != nil {
 		return nil, "", err
 	}
@@ -141,48 +124,49 @@ func (q queries) Workflows(ctx context.Context, t domain.Tenant, archived bool, 
 	return out, page.Next, nil
 }
 
-func (q queries) Versions(ctx context.Context, t domain.Tenant, id string) ([]v1.WorkflowVersion, error) {
-	versions, err := projections.Workflows{DB: q.as(t)}.Versions(ctx, t, domain.NamedStreamID(t, "workflow", id).Entity())
+func (q queries) Versions(ctx context.Context, t domain.Tenant, id string, f api.VersionFilter, p api.Page) ([]v1.WorkflowVersion, string, error) {
+	page, err := projections.Workflows{DB: q.as(t)}.VersionPage(ctx, t, domain.NamedStreamID(t, "workflow", id).Entity(),
+		projections.VersionFilter{NewestFirst: !f.OldestTop, At: f.At}, p.After, p.Limit)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	out := make([]v1.WorkflowVersion, 0, len(versions))
-	for i := len(versions) - 1; i >= 0; i-- {
-		v := versions[i]
-		out = append(out, v1.WorkflowVersion{Version: v.DefinitionVersion, Hash: v.Hash, Recorded: v.Recorded, By: v.Actor})
+	out := make([]v1.WorkflowVersion, len(page.Versions))
+	for i, v := range page.Versions {
+		out[i] = v1.WorkflowVersion{Version: v.DefinitionVersion, Hash: v.Hash, Recorded: v.Recorded, By: v.Actor}
 	}
-	return out, nil
+	return out, page.Next, nil
 }
 
-func (q queries) ByWorkflow(ctx context.Context, t domain.Tenant, from, to time.Time) ([]v1.WorkflowUsage, error) {
-	rows, err := projections.Usage{DB: q.as(t)}.Workflows(ctx, t, days(from, to))
+func (q queries) ByWorkflow(ctx context.Context, t domain.Tenant, f api.UsageFilter, p api.Page) ([]v1.WorkflowUsage, string, error) {
+	rows, next, err := projections.Usage{DB: q.as(t)}.Workflows(ctx, t, days(f), p.After, p.Limit)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	out := make([]v1.WorkflowUsage, len(rows))
 	for i, r := range rows {
 		out[i] = v1.WorkflowUsage{
 			Workflow: r.Workflow, Day: r.Day, Started: r.Started, Completed: r.Completed, Failed: r.Failed,
-			Cancelled: r.Cancelled, DurationMS: r.DurationMS, Calls: r.Calls,
+			Cancelled: r.Cancelled, DurationMS: r.DurationMS, Calls: r.Calls, SimulatedCalls: r.SimulatedCalls,
 			Cost: cost(r.TokensInput, r.TokensCached, r.TokensCacheWrite, r.TokensOutput, r.TokensReasoning, r.Cost, r.SimulatedCalls > 0, r.UnpricedCalls > 0),
 		}
 	}
-	return out, nil
+	return out, next, nil
 }
 
-func (q queries) ByAgent(ctx context.Context, t domain.Tenant, from, to time.Time) ([]v1.AgentUsage, error) {
-	rows, err := projections.Usage{DB: q.as(t)}.Agents(ctx, t, days(from, to))
+func (q queries) ByAgent(ctx context.Context, t domain.Tenant, f api.UsageFilter, p api.Page) ([]v1.AgentUsage, string, error) {
+	rows, next, err := projections.Usage{DB: q.as(t)}.Agents(ctx, t, days(f), p.After, p.Limit)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	out := make([]v1.AgentUsage, len(rows))
 	for i, r := range rows {
 		out[i] = v1.AgentUsage{
-			Agent: r.Agent, Day: r.Day, Completed: r.Completed, Failed: r.Failed, DurationMS: r.DurationMS, Calls: r.Calls,
+			Agent: r.Agent, Day: r.Day, Attempts: r.Attempts, Completed: r.Completed, Failed: r.Failed, Retried: r.Retried,
+			Lapsed: r.Lapsed, DurationMS: r.DurationMS, Calls: r.Calls, SimulatedCalls: r.SimulatedCalls,
 			Cost: cost(r.TokensInput, r.TokensCached, r.TokensCacheWrite, r.TokensOutput, r.TokensReasoning, r.Cost, r.SimulatedCalls > 0, r.UnpricedCalls > 0),
 		}
 	}
-	return out, nil
+	return out, next, nil
 }
 
 // ByHash implements auth.Tokens. Whose token it is, the token says: so it is looked
@@ -200,15 +184,15 @@ func (q queries) ByHash(ctx context.Context, hash string) (auth.Token, bool, err
 	return tokenOf(t), true, nil
 }
 
-func days(from, to time.Time) projections.UsageFilter {
-	var f projections.UsageFilter
-	if !from.IsZero() {
-		f.From = from.UTC().Format(time.DateOnly)
+func days(f api.UsageFilter) projections.UsageFilter {
+	out := projections.UsageFilter{ID: f.ID, NewestFirst: f.NewestTop}
+	if !f.From.IsZero() {
+		out.From = f.From.UTC().Format(time.DateOnly)
 	}
-	if !to.IsZero() {
-		f.To = to.UTC().Format(time.DateOnly)
+	if !f.To.IsZero() {
+		out.To = f.To.UTC().Format(time.DateOnly)
 	}
-	return f
+	return out
 }
 
 func cost(input, cached, write, output, reasoning int64, amount domain.NanoUSD, simulated, unpriced bool) v1.Cost {

@@ -11,8 +11,8 @@ import (
 	"golang.org/x/term"
 
 	v1 "github.com/hishamos/hishamos/api/v1"
-	"github.com/hishamos/hishamos/internal/client"
 	"github.com/hishamos/hishamos/internal/watch"
+	hishamos "github.com/hishamos/hishamos/sdk/go"
 )
 
 // screen is what is known of the output: whether it is a terminal, and how wide.
@@ -84,13 +84,13 @@ func bar(n int) string {
 }
 
 // follow shows a run until it has ended, and returns it with its outputs.
-func (s screen) follow(ctx context.Context, c *client.Client, id string) (v1.Run, error) {
+func (s screen) follow(ctx context.Context, c *hishamos.Client, id string) (v1.Run, error) {
 	view := watch.New(s.out, s.Options)
 	updates, ended := make(chan v1.Run), make(chan error, 1)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go func() {
-		ended <- c.FollowRun(ctx, id, 0, func(u client.Update) error {
+		ended <- c.FollowRun(ctx, id, 0, func(u hishamos.Update) error {
 			if u.Run == nil {
 				return nil
 			}

@@ -5,13 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
-	"net/http"
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -133,7 +129,7 @@ func (n *node) serve(parent context.Context, roles []string, ready func(address 
 	}
 	address := ""
 	if has(roleAPI) {
-		address = "http://" + n.listener.Addr().String()
+		address = n.address()
 		parts.Go(func() {
 			if err := n.serveAPI(ctx, n.listener); err != nil {
 				n.logger.Error("API ended", "error", err)
@@ -151,11 +147,9 @@ func (n *node) serve(parent context.Context, roles []string, ready func(address 
 // comes first: a process that cannot serve must not have issued a token.
 func (n *node) begin(ctx context.Context, roles []string, out io.Writer) error {
 	if slices.Contains(roles, roleAPI) {
-		l, err := n.listen("HISHAMOS_LISTEN", n.cfg.Listen)
-		if err != nil {
+		if err := n.open(); err != nil {
 			return err
 		}
-		n.listener = l
 	}
 	if n.cfg.MetricsListen != "" {
 		l, err := n.listen("HISHAMOS_METRICS_LISTEN", n.cfg.MetricsListen)
@@ -179,59 +173,6 @@ func (n *node) begin(ctx context.Context, roles []string, out io.Writer) error {
 		}
 	}
 	return n.bootstrap(ctx, out)
-}
-
-// listen opens a port until the node closes.
-func (n *node) listen(setting, address string) (net.Listener, error) {
-	l, err := listen(setting, address)
-	if err != nil {
-		return nil, err
-	}
-	n.onClose(func(context.Context) error {
-		if err := l.Close(); !errors.Is(err, net.ErrClosed) {
-			return err
-		}
-		return nil // the server that used it closed it
-	})
-	return l, nil
-}
-
-// listen opens a port, or says who is in the way.
-func listen(setting, address string) (net.Listener, error) {
-	l, err := net.Listen("tcp", address)
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, &domain.Error{
-			Kind: domain.Unavailable, Code: "listen.in_use",
-			Message: "port " + address + " is already taken", Fix: "stop the other program or set " + setting + ", e.g. 127.0.0.1:8081",
-		}
-	}
-	if err != nil {
-		return nil, &domain.Error{
-			Kind: domain.Invalid, Code: "listen.refused", Field: setting,
-			Message: err.Error(), Fix: "use an address of this machine, such as 127.0.0.1:8080",
-		}
-	}
-	return l, nil
-}
-
-// serveAPI serves HTTP until the context ends, then lets requests finish.
-func (n *node) serveAPI(ctx context.Context, l net.Listener) error {
-	handler, err := n.api(ctx)
-	if err != nil {
-		return err
-	}
-	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute}
-	stopped := make(chan error, 1)
-	go func() {
-		<-ctx.Done()
-		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), n.cfg.ShutdownGrace/2)
-		defer cancel()
-		stopped <- server.Shutdown(grace)
-	}()
-	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("serve: %w", err)
-	}
-	return <-stopped
 }
 
 func noArgs(cmd *cobra.Command, args []string) error {

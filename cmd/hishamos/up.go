@@ -13,9 +13,9 @@ import (
 	"github.com/spf13/cobra"
 
 	v1 "github.com/hishamos/hishamos/api/v1"
-	"github.com/hishamos/hishamos/internal/client"
 	"github.com/hishamos/hishamos/internal/config"
 	"github.com/hishamos/hishamos/internal/output/markdown"
+	hishamos "github.com/hishamos/hishamos/sdk/go"
 )
 
 // The main job: what `up` shows a new user.
@@ -136,7 +136,7 @@ func (n *node) awaitHandlers(ctx context.Context) {
 
 // client signs in with the token of the client's file; if that is missing or
 // belongs to another log, whoever owns the data folder gets a fresh one.
-func (n *node) client(ctx context.Context, address string, out io.Writer) (*client.Client, error) {
+func (n *node) client(ctx context.Context, address string, out io.Writer) (*hishamos.Client, error) {
 	path, err := config.ClientPath(os.Environ())
 	if err != nil {
 		return nil, err
@@ -146,7 +146,7 @@ func (n *node) client(ctx context.Context, address string, out io.Writer) (*clie
 		return nil, err
 	}
 	for rotated := false; ; rotated = true {
-		c, err := client.New(address, n.cfg.Client(file).Token.Reveal(), client.Options{})
+		c, err := hishamos.New(address, n.cfg.Client(file).Token.Reveal(), hishamos.Options{HTTP: n.ownClient()})
 		if err != nil {
 			return nil, err
 		}
@@ -154,7 +154,7 @@ func (n *node) client(ctx context.Context, address string, out io.Writer) (*clie
 		if err == nil {
 			return c, nil
 		}
-		refused := (*client.Error)(nil)
+		refused := (*hishamos.Error)(nil)
 		if rotated || !errors.As(err, &refused) || refused.Status != 401 {
 			return nil, err
 		}
@@ -171,7 +171,7 @@ func (n *node) client(ctx context.Context, address string, out io.Writer) (*clie
 // was just issued.
 const signInPatience = 5 * time.Second
 
-func (n *node) signIn(ctx context.Context, c *client.Client) error {
+func (n *node) signIn(ctx context.Context, c *hishamos.Client) error {
 	head, err := n.store.Head(ctx)
 	if err != nil {
 		return err
@@ -191,7 +191,7 @@ func (n *node) signIn(ctx context.Context, c *client.Client) error {
 }
 
 // mainJob runs the stock workflow on the sample that ships with the library.
-func (n *node) mainJob(ctx context.Context, c *client.Client, out io.Writer) error {
+func (n *node) mainJob(ctx context.Context, c *hishamos.Client, out io.Writer) error {
 	sample, err := n.library.Sample(mainSample)
 	if err != nil {
 		return err
@@ -201,7 +201,7 @@ func (n *node) mainJob(ctx context.Context, c *client.Client, out io.Writer) err
 			return err
 		}
 	}
-	started, err := c.StartRun(ctx, mainWorkflow, v1.StartRun{Inputs: map[string]json.RawMessage{mainInput: text(string(sample))}}, client.Command{})
+	started, err := c.StartRun(ctx, mainWorkflow, v1.StartRun{Inputs: map[string]json.RawMessage{mainInput: text(string(sample))}}, hishamos.Command{})
 	if err != nil {
 		return err
 	}

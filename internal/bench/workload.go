@@ -9,7 +9,7 @@ import (
 
 	"github.com/hishamos/hishamos/api/v1"
 	"github.com/hishamos/hishamos/domain"
-	"github.com/hishamos/hishamos/internal/client"
+	hishamos "github.com/hishamos/hishamos/sdk/go"
 )
 
 // The steps of a run of each workload.
@@ -41,8 +41,8 @@ func FanOut() domain.Definition {
 }
 
 // Dial returns a client that keeps as many connections as there are callers.
-func Dial(address, token string) (*client.Client, error) {
-	return client.New(address, token, client.Options{
+func Dial(address, token string) (*hishamos.Client, error) {
+	return hishamos.New(address, token, hishamos.Options{
 		HTTP:      &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 1024}, Timeout: 2 * patience},
 		UserAgent: "hishamos-bench", Apart: true,
 	})
@@ -53,9 +53,9 @@ const patience = time.Minute
 
 // Runs is how one run after the other of a workflow is done: one request each,
 // answered when the run has ended.
-func Runs(c *client.Client, workflow string) func(context.Context, int) error {
+func Runs(c *hishamos.Client, workflow string) func(context.Context, int) error {
 	return func(ctx context.Context, _ int) error {
-		r, err := c.StartRun(ctx, workflow, v1.StartRun{}, client.Command{After: "ended", Wait: patience})
+		r, err := c.StartRun(ctx, workflow, v1.StartRun{}, hishamos.Command{After: "ended", Wait: patience})
 		switch {
 		case err != nil:
 			return err
@@ -69,12 +69,12 @@ func Runs(c *client.Client, workflow string) func(context.Context, int) error {
 }
 
 // Keep stores a workflow.
-func Keep(ctx context.Context, c *client.Client, d domain.Definition) error {
+func Keep(ctx context.Context, c *hishamos.Client, d domain.Definition) error {
 	text, err := json.Marshal(d)
 	if err != nil {
 		return fmt.Errorf("encode workflow: %w", err)
 	}
-	if _, err := c.CreateWorkflow(ctx, client.Document{Text: text, Media: "application/json"}, client.Command{After: "projected"}); err != nil {
+	if _, err := c.CreateWorkflow(ctx, hishamos.Document{Text: text, Media: "application/json"}, hishamos.Command{After: "projected"}); err != nil {
 		return fmt.Errorf("store workflow %s: %w", d.ID, err)
 	}
 	return nil
@@ -82,7 +82,7 @@ func Keep(ctx context.Context, c *client.Client, d domain.Definition) error {
 
 // Revisions is how callers write to one stream: each stores a version of one
 // workflow, whatever the version is.
-func Revisions(c *client.Client, d domain.Definition) func(context.Context, int) error {
+func Revisions(c *hishamos.Client, d domain.Definition) func(context.Context, int) error {
 	return func(ctx context.Context, i int) error {
 		next := d
 		next.Title = fmt.Sprintf("Version %d", i)
@@ -90,7 +90,7 @@ func Revisions(c *client.Client, d domain.Definition) func(context.Context, int)
 		if err != nil {
 			return fmt.Errorf("encode workflow: %w", err)
 		}
-		_, err = c.ReviseWorkflow(ctx, d.ID, client.Document{Text: text, Media: "application/json"}, client.Command{Match: "*"})
+		_, err = c.ReviseWorkflow(ctx, d.ID, hishamos.Document{Text: text, Media: "application/json"}, hishamos.Command{Match: "*"})
 		return err
 	}
 }

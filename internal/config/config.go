@@ -25,7 +25,10 @@ import (
 // sentence of the reference page.
 type Config struct {
 	Data      string     `env:"HISHAMOS_DATA" shown:"~/.local/share/hishamos; for root /var/lib/hishamos" doc:"Folder that holds everything the program keeps: the embedded Postgres, the embedded log, keys."`
-	Listen    string     `env:"HISHAMOS_LISTEN" envDefault:"127.0.0.1:8080" doc:"Address and port at which the API listens."`
+	Listen    string     `env:"HISHAMOS_LISTEN" envDefault:"127.0.0.1:8080" doc:"Address and port at which the API listens. Without TLS it must be on this machine, unless HISHAMOS_PLAINTEXT is on."`
+	Plaintext Switch     `env:"HISHAMOS_PLAINTEXT" envDefault:"off" doc:"Whether the API may listen without TLS beyond this machine, as behind a proxy that ends TLS: on or off."`
+	TLSCert   string     `env:"HISHAMOS_TLS_CERT" shown:"none: no TLS" doc:"File with the certificate chain of the API, as PEM; read again when it changes."`
+	TLSKey    string     `env:"HISHAMOS_TLS_KEY" shown:"none: no TLS" doc:"File with the key of the certificate, as PEM."`
 	URL       string     `env:"HISHAMOS_URL" shown:"http:// and HISHAMOS_LISTEN" doc:"Address at which clients reach the server."`
 	Token     Secret     `env:"HISHAMOS_TOKEN" shown:"the file client.json" doc:"Token with which the client signs in."`
 	LogLevel  slog.Level `env:"HISHAMOS_LOG_LEVEL" envDefault:"info" doc:"Least level of the program's own log: debug, info, warn or error."`
@@ -33,6 +36,8 @@ type Config struct {
 	Workers   int        `env:"HISHAMOS_WORKERS" envDefault:"8" min:"1" max:"10000" doc:"Steps that this process works on at the same time."`
 
 	ShutdownGrace time.Duration `env:"HISHAMOS_SHUTDOWN_GRACE" envDefault:"20s" doc:"Time that running work gets to end after SIGTERM or Ctrl-C."`
+
+	MetricsToken Secret `env:"HISHAMOS_METRICS_TOKEN" shown:"none" doc:"Secret with which /metrics may be read and nothing else, sent as a bearer token; at least 16 characters."`
 
 	DatabaseURL Secret `env:"DATABASE_URL" shown:"the embedded Postgres" doc:"Postgres 15 or later to keep the events and read models in, by the login that owns the schema or one that is a member of hishamos_writer only."`
 	ReaderURL   Secret `env:"HISHAMOS_READER_URL" shown:"a login made for it" doc:"The same database by a login that is a member of hishamos_reader only, for the queries of requests; needed when DATABASE_URL's login does not own the schema."`
@@ -54,6 +59,8 @@ type Config struct {
 	CheckpointEvery    int           `env:"HISHAMOS_CHECKPOINT_EVERY" envDefault:"1000" min:"1" max:"1000000" doc:"Events after which a checkpoint is made."`
 	CheckpointInterval time.Duration `env:"HISHAMOS_CHECKPOINT_INTERVAL" envDefault:"10s" doc:"Time after which a checkpoint is made if there are new events."`
 
+	TokenRequests   int   `env:"HISHAMOS_TOKEN_REQUESTS" envDefault:"1000" min:"0" max:"1000000" doc:"Requests a second that one token may make, averaged over ten seconds; further ones are refused with 429. 0: no limit."`
+	TenantRequests  int   `env:"HISHAMOS_TENANT_REQUESTS" envDefault:"5000" min:"0" max:"1000000" doc:"Requests a second that one tenant may make, averaged over ten seconds. 0: no limit."`
 	QueueLimit      int   `env:"HISHAMOS_QUEUE_LIMIT" envDefault:"4096" min:"1" max:"10000000" doc:"Commands that may wait to be committed; further ones are refused with 503."`
 	TenantShare     int   `env:"HISHAMOS_TENANT_QUEUE_SHARE" envDefault:"50" min:"1" max:"100" doc:"Percent of the commands that wait which may be one tenant's; further ones of it are refused with 429."`
 	TenantRate      int   `env:"HISHAMOS_TENANT_RATE" envDefault:"0" min:"0" max:"10000000" doc:"Commands a second that one tenant may send; further ones are refused with 429; 0: any number."`
@@ -105,12 +112,16 @@ func (c Config) ServerURL() string {
 	if c.URL != "" {
 		return c.URL
 	}
+	scheme := "http://"
+	if c.TLS() {
+		scheme = "https://"
+	}
 	host, port, err := net.SplitHostPort(c.Listen)
 	if err != nil { // Load refuses it
-		return "http://" + c.Listen
+		return scheme + c.Listen
 	}
 	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
 		host = "127.0.0.1"
 	}
-	return "http://" + net.JoinHostPort(host, port)
+	return scheme + net.JoinHostPort(host, port)
 }

@@ -31,7 +31,7 @@ func TestAnEmptyEnvironmentGivesTheEmbeddedProfile(t *testing.T) {
 	want := config.Config{
 		Data: "/srv/data", Listen: "127.0.0.1:8080", LogLevel: slog.LevelInfo, LogFormat: config.JSON,
 		Workers: 8, ShutdownGrace: 20 * time.Second, MavenURL: "https://repo1.maven.org/maven2", KafkaPartitions: 4,
-		LogRetain: config.Retain{Size: 256e6}, Express: true, QueueLimit: 4096, TenantShare: 50, StreamRate: 200, EventLimit: 65536, AppendLimit: 1048576, RelayLagLimit: 1_000_000, MinFreeDisk: 512e6,
+		LogRetain: config.Retain{Size: 256e6}, Express: true, TokenRequests: 1000, TenantRequests: 5000, QueueLimit: 4096, TenantShare: 50, StreamRate: 200, EventLimit: 65536, AppendLimit: 1048576, RelayLagLimit: 1_000_000, MinFreeDisk: 512e6,
 		CheckpointEvery: 1000, CheckpointInterval: 10 * time.Second,
 		IdempotencyDays: 7, OpenAIBaseURL: "https://api.openai.com/v1", Model: "gpt-4.1-mini",
 		TraceForm: "http/protobuf", TraceSampler: "parentbased_traceidratio", TraceRatio: 1, TraceService: "hishamos",
@@ -65,7 +65,7 @@ func TestEverySettingIsRead(t *testing.T) {
 		Data: "/d", Listen: ":9090", URL: "https://h.example", Token: config.NewSecret("tok"), DatabaseURL: config.NewSecret("postgres://u:p@h/db"),
 		KafkaBrokers: []string{"a:9092", "b:9092"}, KafkaPartitions: 16, KafkaReplication: 3, LogRetain: config.Retain{All: true},
 		Workers: 2, LogLevel: slog.LevelDebug, LogFormat: config.Text, OpenAIKey: config.NewSecret("sk"), OpenAIBaseURL: "http://m/v1",
-		Model: "m", MavenURL: "http://mirror", PostgresBin: "/pg", QueueLimit: 1,
+		Model: "m", MavenURL: "http://mirror", PostgresBin: "/pg", TokenRequests: 1000, TenantRequests: 5000, QueueLimit: 1,
 		TenantShare: 25, TenantRate: 3, StreamRate: 4, EventLimit: 2048, AppendLimit: 4096, ReaderURL: config.NewSecret("postgres://reader@db/hishamos"), RelayLagLimit: 2, MinFreeDisk: 3 << 29,
 		IdempotencyDays: 30, ShutdownGrace: time.Minute,
 		Anchors: config.Anchors{
@@ -228,5 +228,25 @@ func TestSpansGoToTheWholeAddressOrBelowTheBase(t *testing.T) {
 		if err != nil || c.TraceAddress() != tt.want {
 			t.Errorf("%v: got %q, %v", tt, c.TraceAddress(), err)
 		}
+	}
+}
+
+func TestTheWaysInAreCompleteAndKeepTheirSecrets(t *testing.T) {
+	t.Parallel()
+	for setting, environ := range map[string][]string{
+		"HISHAMOS_TLS_KEY":        {"HISHAMOS_TLS_CERT=/cert.pem"},
+		"HISHAMOS_TLS_CERT":       {"HISHAMOS_TLS_KEY=/key.pem"},
+		"HISHAMOS_METRICS_LISTEN": {"HISHAMOS_METRICS_LISTEN=9090"},
+		"HISHAMOS_METRICS_TOKEN":  {"HISHAMOS_METRICS_TOKEN=short"},
+	} {
+		_, err := config.Load(append(environ, "HOME=/home/ada"))
+		e, ok := errors.AsType[*domain.Error](err)
+		if !ok || e.Field != setting || e.Fix == "" || strings.Contains(err.Error(), "short") && !strings.Contains(err.Error(), "too short") {
+			t.Errorf("%v: %v", environ, err)
+		}
+	}
+	c, err := config.Load([]string{"HOME=/home/ada", "HISHAMOS_TLS_CERT=/c", "HISHAMOS_TLS_KEY=/k", "HISHAMOS_LISTEN=:8443"})
+	if err != nil || c.ServerURL() != "https://127.0.0.1:8443" {
+		t.Errorf("%s: %v", c.ServerURL(), err)
 	}
 }

@@ -136,6 +136,7 @@ func (c Config) addresses() error {
 	if c.TraceForm != "http/protobuf" {
 		errs = append(errs, invalid("OTEL_EXPORTER_OTLP_PROTOCOL", fmt.Sprintf("%q is not spoken", c.TraceForm), "set it to http/protobuf, or leave it out"))
 	}
+	errs = append(errs, c.doors()...)
 	for _, b := range c.KafkaBrokers {
 		if host, _, err := net.SplitHostPort(b); err != nil || host == "" || hostPort(b) != nil {
 			errs = append(errs, invalid("KAFKA_BROKERS", fmt.Sprintf("%q is not a broker", b), "write host:port, several separated by commas"))
@@ -169,6 +170,32 @@ func (c Config) addresses() error {
 	}
 	return errors.Join(errs...)
 }
+
+// doors checks what concerns the ways in.
+func (c Config) doors() []error {
+	var errs []error
+	if (c.TLSCert == "") != (c.TLSKey == "") {
+		missing, have := "HISHAMOS_TLS_KEY", "HISHAMOS_TLS_CERT"
+		if c.TLSCert == "" {
+			missing, have = have, missing
+		}
+		errs = append(errs, invalid(missing, "is needed beside "+have, "set both, or neither"))
+	}
+	if c.MetricsToken.Set() && len(c.MetricsToken.Reveal()) < 16 {
+		errs = append(errs, invalid("HISHAMOS_METRICS_TOKEN", "it is too short to be a secret", "use 16 characters or more"))
+	}
+	return errs
+}
+
+// Local reports whether an address to listen at is on this machine only.
+func Local(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	ip := net.ParseIP(host)
+	return err == nil && (host == "localhost" || ip != nil && ip.IsLoopback())
+}
+
+// TLS reports whether the API speaks TLS.
+func (c Config) TLS() bool { return c.TLSCert != "" }
 
 func hostPort(address string) error {
 	_, port, err := net.SplitHostPort(address)

@@ -96,6 +96,14 @@ func outputs(root string) (map[string][]byte, error) {
 	if files["library/"+library.VersionsFile], err = libraryVersions(root); err != nil {
 		return nil, err
 	}
+	all, err := problems(root)
+	if err != nil {
+		return nil, err
+	}
+	if files["api/problems.json"], err = problemsJSON(all); err != nil {
+		return nil, err
+	}
+	files["docs/reference/problems.md"] = problemsPage(all)
 	return files, nil
 }
 

@@ -1,12 +1,13 @@
-// Package client calls the HTTP API from Go.
+// Package hishamos calls the HTTP API from Go: start runs, wait for them, read and
+// follow lists and the log. `hish` is built on it.
 //
 // It must not know the server's parts, only its wire form. It imports api/v1 and
 // the standard library (and a UUID for keys), so that programs using it stay
 // small.
 //
-// Start reading at Client; calls.go lists what can be asked, follow.go the event
-// streams.
-package client
+// Start reading at New and the examples; calls.go lists what can be asked,
+// follow.go the event streams, all.go the lists as sequences.
+package hishamos
 
 import (
 	"bytes"
@@ -115,6 +116,7 @@ type request struct {
 	body   []byte
 	media  string // of the body
 	header http.Header
+	late   bool // an answer of 503 is an answer
 }
 
 func escape(parts ...string) string {
@@ -245,7 +247,7 @@ func (c *Client) send(ctx context.Context, r request) (*http.Response, error) {
 		}
 		return nil, &UnreachableError{Address: c.base.String(), Err: err}
 	}
-	if response.StatusCode >= http.StatusBadRequest {
+	if response.StatusCode >= http.StatusBadRequest && !(r.late && response.StatusCode == http.StatusServiceUnavailable) {
 		return nil, refusal(response)
 	}
 	return response, nil

@@ -1,4 +1,4 @@
-package client
+package hishamos
 
 import (
 	"bufio"
@@ -50,13 +50,56 @@ func (c *Client) FollowRun(ctx context.Context, id string, after v1.Ordinal, eac
 	})
 }
 
-// FollowLog passes on the events of the log after a position; nil: after its
-// end.
-func (c *Client) FollowLog(ctx context.Context, after *v1.Ordinal, types []string, each func(v1.Event) error) error {
+// FollowRuns passes on every run that changes, in any of some states (none: all),
+// after a position; nil: from now on. It ends and comes back like FollowRun.
+func (c *Client) FollowRuns(ctx context.Context, after *v1.Ordinal, states []string, each func(v1.Run) error) error {
+	q := from(after)
+	set(q, "state", states...)
+	return c.follow(ctx, escape("runs", "stream"), q, only("run", each))
+}
+
+// FollowTasks passes on every task that changes, of an agent (empty: of all),
+// after a position; nil: from now on. It ends and comes back like FollowRun.
+func (c *Client) FollowTasks(ctx context.Context, after *v1.Ordinal, agent string, each func(v1.Task) error) error {
+	q := from(after)
+	set(q, "agent", agent)
+	return c.follow(ctx, escape("tasks", "stream"), q, only("task", each))
+}
+
+func from(after *v1.Ordinal) url.Values {
 	q := url.Values{}
 	if after != nil {
 		q.Set("after", after.String())
 	}
+	return q
+}
+
+// only decodes the messages of one name; a newer server may send others.
+func only[T any](name string, each func(T) error) func(message) error {
+	return func(m message) error {
+		if m.name != name {
+			return nil
+		}
+		var v T
+		if err := json.Unmarshal([]byte(m.data), &v); err != nil {
+			return fmt.Errorf("read the stream: %w", err)
+		}
+		return each(v)
+	}
+}
+
+// Wait follows a run until it has ended and returns it with its results.
+func (c *Client) Wait(ctx context.Context, id string) (v1.Run, error) {
+	if err := c.FollowRun(ctx, id, 0, func(Update) error { return nil }); err != nil {
+		return v1.Run{}, err
+	}
+	return c.Run(ctx, id, "")
+}
+
+// FollowLog passes on the events of the log after a position; nil: after its
+// end.
+func (c *Client) FollowLog(ctx context.Context, after *v1.Ordinal, types []string, each func(v1.Event) error) error {
+	q := from(after)
 	set(q, "type", types...)
 	return c.follow(ctx, escape("log", "stream"), q, func(m message) error {
 		if m.name != "event" {

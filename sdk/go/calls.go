@@ -1,7 +1,9 @@
-package client
+package hishamos
 
 import (
 	"context"
+	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -17,10 +19,12 @@ type Document struct {
 	Media string
 }
 
-// Page is a part of a list.
+// Page is a part of a list, in an order, as of a point of the past.
 type Page struct {
 	Limit  int
 	Cursor string
+	Sort   string // a column, with - before it for descending; empty: the list's own
+	At     string // a position or an instant; empty: now
 }
 
 func (p Page) values() url.Values {
@@ -31,6 +35,8 @@ func (p Page) values() url.Values {
 	if p.Cursor != "" {
 		q.Set("cursor", p.Cursor)
 	}
+	set(q, "sort", p.Sort)
+	set(q, "at", p.At)
 	return q
 }
 
@@ -59,10 +65,12 @@ func (c *Client) Run(ctx context.Context, id, at string) (v1.Run, error) {
 // RunsQuery says which runs are wanted; empty fields want all.
 type RunsQuery struct {
 	Page
-	States   []string
-	Workflow string
-	Since    time.Time
-	Oldest   bool // first
+	States    []string
+	Workflow  string
+	StartedBy string
+	Since     time.Time
+	Until     time.Time
+	Oldest    bool // first
 }
 
 // Runs lists runs.
@@ -70,8 +78,12 @@ func (c *Client) Runs(ctx context.Context, in RunsQuery) (v1.RunList, error) {
 	q := in.values()
 	set(q, "state", in.States...)
 	set(q, "workflow", in.Workflow)
+	set(q, "started_by", in.StartedBy)
 	if !in.Since.IsZero() {
 		q.Set("since", in.Since.UTC().Format(time.RFC3339))
+	}
+	if !in.Until.IsZero() {
+		q.Set("until", in.Until.UTC().Format(time.RFC3339))
 	}
 	if in.Oldest {
 		q.Set("sort", "started")
@@ -131,9 +143,9 @@ func (c *Client) Workflow(ctx context.Context, id string, version int) (v1.Workf
 }
 
 // WorkflowVersions lists the versions of a workflow.
-func (c *Client) WorkflowVersions(ctx context.Context, id string) (v1.WorkflowVersions, error) {
+func (c *Client) WorkflowVersions(ctx context.Context, id string, p Page) (v1.WorkflowVersions, error) {
 	var out v1.WorkflowVersions
-	_, err := c.get(ctx, escape("workflows", id, "versions"), nil, &out)
+	_, err := c.get(ctx, escape("workflows", id, "versions"), p.values(), &out)
 	return out, err
 }
 
@@ -162,8 +174,8 @@ func (c *Client) CopyWorkflow(ctx context.Context, id string, body v1.CopyWorkfl
 }
 
 // Agents lists the agents, or those that can do something.
-func (c *Client) Agents(ctx context.Context, capability string) (v1.AgentList, error) {
-	q := url.Values{}
+func (c *Client) Agents(ctx context.Context, capability string, p Page) (v1.AgentList, error) {
+	q := p.values()
 	set(q, "capability", capability)
 	var out v1.AgentList
 	_, err := c.get(ctx, escape("agents"), q, &out)
@@ -177,6 +189,22 @@ func (c *Client) Agent(ctx context.Context, id string) (v1.Agent, error) {
 	return out, err
 }
 
+// Templates lists the templates of the command library, or those of a category.
+func (c *Client) Templates(ctx context.Context, category string, p Page) (v1.TemplateList, error) {
+	q := p.values()
+	set(q, "category", category)
+	var out v1.TemplateList
+	_, err := c.get(ctx, escape("templates"), q, &out)
+	return out, err
+}
+
+// Template reads a template with its parameters.
+func (c *Client) Template(ctx context.Context, id string) (v1.Template, error) {
+	var out v1.Template
+	_, err := c.get(ctx, escape("templates", id), nil, &out)
+	return out, err
+}
+
 // CreateTask gives an agent a task.
 func (c *Client) CreateTask(ctx context.Context, body v1.CreateTask, o Command) (v1.Receipt, error) {
 	var out v1.Receipt
@@ -186,9 +214,10 @@ func (c *Client) CreateTask(ctx context.Context, body v1.CreateTask, o Command) 
 // TasksQuery says which tasks are wanted; empty fields want all.
 type TasksQuery struct {
 	Page
-	States []string
-	Agent  string
-	Run    string
+	States   []string
+	Agent    string
+	Workflow string
+	Run      string
 }
 
 // Tasks lists tasks.
@@ -196,37 +225,49 @@ func (c *Client) Tasks(ctx context.Context, in TasksQuery) (v1.TaskList, error) 
 	q := in.values()
 	set(q, "state", in.States...)
 	set(q, "agent", in.Agent)
+	set(q, "workflow", in.Workflow)
 	set(q, "run", in.Run)
 	var out v1.TaskList
 	_, err := c.get(ctx, escape("tasks"), q, &out)
 	return out, err
 }
 
-// Task reads a task and its result.
-func (c *Client) Task(ctx context.Context, id string) (v1.Task, error) {
+// Task reads a task and its result, now or as of a position or an instant.
+func (c *Client) Task(ctx context.Context, id, at string) (v1.Task, error) {
+	q := url.Values{}
+	set(q, "at", at)
 	var out v1.Task
-	_, err := c.get(ctx, escape("tasks", id), nil, &out)
+	_, err := c.get(ctx, escape("tasks", id), q, &out)
 	return out, err
 }
 
-// WorkflowAnalytics reads a period (days such as 2026-11-23; empty: the last 30
-// days) by workflow and day.
-func (c *Client) WorkflowAnalytics(ctx context.Context, from, to string) (v1.WorkflowAnalytics, error) {
-	q := url.Values{}
-	set(q, "from", from)
-	set(q, "to", to)
+// UsageQuery is a period: days such as 2026-11-23, both included; empty: the
+// last 30. ID narrows it to one workflow, or one agent.
+type UsageQuery struct {
+	Page
+	From, To string
+	ID       string
+}
+
+func (u UsageQuery) values(id string) url.Values {
+	q := u.Page.values()
+	set(q, "from", u.From)
+	set(q, "to", u.To)
+	set(q, id, u.ID)
+	return q
+}
+
+// WorkflowAnalytics reads a period by day and workflow.
+func (c *Client) WorkflowAnalytics(ctx context.Context, in UsageQuery) (v1.WorkflowAnalytics, error) {
 	var out v1.WorkflowAnalytics
-	_, err := c.get(ctx, escape("analytics", "workflows"), q, &out)
+	_, err := c.get(ctx, escape("analytics", "workflows"), in.values("workflow"), &out)
 	return out, err
 }
 
-// AgentAnalytics reads a period by agent and day.
-func (c *Client) AgentAnalytics(ctx context.Context, from, to string) (v1.AgentAnalytics, error) {
-	q := url.Values{}
-	set(q, "from", from)
-	set(q, "to", to)
+// AgentAnalytics reads a period by day and agent.
+func (c *Client) AgentAnalytics(ctx context.Context, in UsageQuery) (v1.AgentAnalytics, error) {
 	var out v1.AgentAnalytics
-	_, err := c.get(ctx, escape("analytics", "agents"), q, &out)
+	_, err := c.get(ctx, escape("analytics", "agents"), in.values("agent"), &out)
 	return out, err
 }
 
@@ -259,4 +300,40 @@ func (c *Client) Me(ctx context.Context) (v1.Me, error) {
 	var out v1.Me
 	_, err := c.get(ctx, escape("me"), nil, &out)
 	return out, err
+}
+
+// Ready reads whether the server can serve requests, and if not, what is missing
+// as far as the caller may know. Only a server that does not answer is an error.
+func (c *Client) Ready(ctx context.Context) (v1.Status, error) {
+	var out v1.Status
+	response, err := c.send(ctx, request{method: http.MethodGet, path: "/ready", late: true})
+	if err != nil {
+		return out, err
+	}
+	return out, decode(response, &out)
+}
+
+// Health reads whether the server is alive, and its version.
+func (c *Client) Health(ctx context.Context) (v1.Status, error) {
+	var out v1.Status
+	response, err := c.retry(ctx, request{method: http.MethodGet, path: "/health"})
+	if err != nil {
+		return out, err
+	}
+	return out, decode(response, &out)
+}
+
+// Document reads a document of the server by its path, such as
+// /api/openapi.json or /api/v1/monitoring/prometheus/metrics.
+func (c *Client) Document(ctx context.Context, path string) ([]byte, error) {
+	response, err := c.retry(ctx, request{method: http.MethodGet, path: path})
+	if err != nil {
+		return nil, err
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", path, err)
+	}
+	return text, nil
 }

@@ -1,4 +1,4 @@
-package client_test
+package hishamos_test
 
 import (
 	"context"
@@ -15,7 +15,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/hishamos/hishamos/api/v1"
-	"github.com/hishamos/hishamos/internal/client"
+	hishamos "github.com/hishamos/hishamos/sdk/go"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -35,12 +35,12 @@ func (s *served) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	next(w)
 }
 
-func setup(t *testing.T, answers ...func(http.ResponseWriter)) (*client.Client, *served) {
+func setup(t *testing.T, answers ...func(http.ResponseWriter)) (*hishamos.Client, *served) {
 	t.Helper()
 	s := &served{answers: answers}
 	server := httptest.NewServer(s)
 	t.Cleanup(server.Close)
-	c, err := client.New(server.URL+"/", "hos_x", client.Options{HTTP: server.Client(), Pause: time.Millisecond})
+	c, err := hishamos.New(server.URL+"/", "hos_x", hishamos.Options{HTTP: server.Client(), Pause: time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,7 +68,7 @@ func TestABrokenStreamIsTakenUpAfterTheLastWholeEvent(t *testing.T) {
 		text(200, stream, ": beat\nid: 2\n\n"+event(3)+"event: news\ndata: {}\n\nevent: run\ndata: {\"state\":\"completed\"}\n\n"),
 		text(200, stream, "event: end\ndata: {}\n\n"))
 	var got []string
-	err := c.FollowRun(t.Context(), "run_1", 0, func(u client.Update) error {
+	err := c.FollowRun(t.Context(), "run_1", 0, func(u hishamos.Update) error {
 		if u.Event != nil {
 			got = append(got, u.Event.Sequence.String())
 		} else {
@@ -98,7 +98,7 @@ func TestAStreamThatHasEndedIsNotTakenUp(t *testing.T) {
 		t.Error(err)
 	}
 	gone, _ := setup(t, text(404, "application/problem+json", `{"code":"not_found","detail":"not found"}`))
-	var refused *client.Error
+	var refused *hishamos.Error
 	if err := gone.FollowLog(t.Context(), nil, nil, nil); !errors.As(err, &refused) || refused.Code != "not_found" {
 		t.Errorf("err = %v", err)
 	}
@@ -107,7 +107,7 @@ func TestAStreamThatHasEndedIsNotTakenUp(t *testing.T) {
 func TestAServerThatStaysAwayEndsAStream(t *testing.T) {
 	t.Parallel()
 	c, s := setup(t, text(503, "text/plain", "later"))
-	var away *client.UnreachableError
+	var away *hishamos.UnreachableError
 	if err := c.FollowRun(t.Context(), "run_1", 0, nil); !errors.As(err, &away) {
 		t.Errorf("err = %v", err)
 	}
@@ -123,7 +123,7 @@ func TestACommandIsRepeatedUnderOneKey(t *testing.T) {
 		text(409, "application/problem+json", `{"code":"command.in_progress"}`),
 		text(504, "application/problem+json", `{"code":"append.unknown"}`),
 		text(201, "application/json", `{"id":"run_1","version":"2","position":"7"}`))
-	r, err := c.StartRun(t.Context(), "a/b", v1.StartRun{}, client.Command{After: "logged", Wait: 3 * time.Second})
+	r, err := c.StartRun(t.Context(), "a/b", v1.StartRun{}, hishamos.Command{After: "logged", Wait: 3 * time.Second})
 	if err != nil || r.ID != "run_1" || r.Position != 7 {
 		t.Fatalf("%+v, %v", r, err)
 	}
@@ -137,7 +137,7 @@ func TestACommandIsRepeatedUnderOneKey(t *testing.T) {
 	if q.URL.EscapedPath() != "/api/v1/workflows/a%2Fb/runs" || q.Header.Get("Prefer") != "hishamos-after=logged, wait=3" || q.Header.Get("Authorization") != "Bearer hos_x" {
 		t.Errorf("request %s %v", q.URL.EscapedPath(), q.Header)
 	}
-	if _, err := c.Runs(t.Context(), client.RunsQuery{}); err != nil {
+	if _, err := c.Runs(t.Context(), hishamos.RunsQuery{}); err != nil {
 		t.Fatal(err)
 	}
 	if got := s.came[len(s.came)-1].Header.Get("Hishamos-Position"); got != "p" {
@@ -152,8 +152,8 @@ func TestARefusalIsNotRepeated(t *testing.T) {
 		text(500, "text/html", "<html>"),
 	} {
 		c, s := setup(t, answer)
-		var refused *client.Error
-		if _, err := c.CancelRun(t.Context(), "run_1", "", client.Command{}); !errors.As(err, &refused) || refused.Error() == "" || len(s.came) != 1 {
+		var refused *hishamos.Error
+		if _, err := c.CancelRun(t.Context(), "run_1", "", hishamos.Command{}); !errors.As(err, &refused) || refused.Error() == "" || len(s.came) != 1 {
 			t.Errorf("%d requests: %v", len(s.came), err)
 		}
 	}
@@ -162,7 +162,7 @@ func TestARefusalIsNotRepeated(t *testing.T) {
 func TestAnAddressIsAnAddress(t *testing.T) {
 	t.Parallel()
 	for _, bad := range []string{"", "localhost:8080", "ftp://x", "http://"} {
-		if _, err := client.New(bad, "", client.Options{}); err == nil {
+		if _, err := hishamos.New(bad, "", hishamos.Options{}); err == nil {
 			t.Errorf("%q was taken", bad)
 		}
 	}
@@ -173,12 +173,12 @@ func TestCallsOfCallersApartDoNotWaitForEachOther(t *testing.T) {
 	s := &served{answers: []func(http.ResponseWriter){text(201, "application/json", `{"id":"run_1","version":"2","position":"7"}`)}}
 	server := httptest.NewServer(s)
 	t.Cleanup(server.Close)
-	c, err := client.New(server.URL, "hos_x", client.Options{HTTP: server.Client(), Apart: true})
+	c, err := hishamos.New(server.URL, "hos_x", hishamos.Options{HTTP: server.Client(), Apart: true})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for range 2 {
-		if _, err := c.StartRun(t.Context(), "w", v1.StartRun{}, client.Command{}); err != nil {
+		if _, err := c.StartRun(t.Context(), "w", v1.StartRun{}, hishamos.Command{}); err != nil {
 			t.Fatal(err)
 		}
 	}

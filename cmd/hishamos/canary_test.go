@@ -33,6 +33,8 @@ type flock struct {
 	runs    map[domain.Tenant]domain.RunID
 	hashes  map[string]domain.Tenant // of secrets
 	secrets map[domain.Tenant]string
+
+	unlocked bool // row security was taken away
 }
 
 const flockSize = 20
@@ -249,7 +251,7 @@ func (f *flock) ask(out *bytes.Buffer, url, secret string, stream bool) {
 	if err != nil && !stream {
 		f.t.Errorf("%s: %v", url, err)
 	}
-	if response.StatusCode >= 500 {
+	if response.StatusCode >= 500 && !f.unlocked {
 		f.t.Errorf("%s: %d %s", url, response.StatusCode, body)
 	}
 	if response.StatusCode < 300 {
@@ -282,7 +284,9 @@ func TestNoAnswerHoldsAnothersWordsEvenWithoutTheApplicationsFilter(t *testing.T
 	}
 	// The same crawl finds the words of others once row security is gone: it is the
 	// lock that held, not the test that was blind.
+	// (Others' content cannot be opened even then: its seal names their stream.)
 	f.must(unlock(t.Context(), f.owner()))
+	f.unlocked = true
 	if others, _ := f.foreign(as, f.crawl(as)); others == 0 {
 		t.Error("without row security nothing leaked: this test proves nothing")
 	}

@@ -84,6 +84,8 @@ func (c *cluster) startPostgres() {
 	c.postgres, err = embedded.StartPostgres(ctx, embedded.PostgresOptions{
 		Dir:   filepath.Join(c.dir, "postgres"),
 		Cache: filepath.Join(os.TempDir(), "hishamos-programs"),
+		// A dozen processes, and those that were killed until the server notices.
+		Connections: 300,
 	})
 	if err != nil {
 		cancel()

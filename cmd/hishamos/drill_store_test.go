@@ -109,7 +109,11 @@ func TestAStoreIsRebuiltUpToTheFirstPositionThatKafkaLacks(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			// Keys are not on Kafka: they come from their own backup.
 			d := &drill{t: t, database: drillDatabase(t), data: t.TempDir(), kafka: publish(t, records, c.missing)}
+			if err := os.CopyFS(filepath.Join(d.data, "keys"), os.DirFS(filepath.Join(source.cfg.Data, "keys"))); err != nil {
+				t.Fatal(err)
+			}
 			p := d.open()
 			var done recovered
 			p.must(p.operation(&done, storeFromKafka))

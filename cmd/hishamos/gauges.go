@@ -244,6 +244,14 @@ func (m *tally) subject(ctx context.Context, r events.Record, path domain.StepPa
 	if err != nil {
 		m.n.logger.DebugContext(ctx, "count an event", telemetry.Stream, r.Stream, telemetry.Error, err)
 	}
+	// The names of tenants' own workflows are their words; all tenants share the
+	// metrics of a process.
+	if _, stock := m.n.library.Workflow(s.Workflow); !stock {
+		s.Workflow = telemetry.Other
+	}
+	if _, stock := m.n.library.Agent(s.Agent); !stock {
+		s.Agent = telemetry.Other
+	}
 	return s
 }
 

@@ -5,13 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/hishamos/hishamos/domain"
+	"github.com/hishamos/hishamos/internal/config"
+	"github.com/hishamos/hishamos/internal/pg"
 )
 
 // The roles a process can take.
@@ -46,14 +50,11 @@ func newServe() *cobra.Command {
 				return domain.InvalidField("--roles", "several processes need a Postgres and a Kafka they share",
 					"set DATABASE_URL and KAFKA_BROKERS, or leave --roles out")
 			}
-			n, err := openNode(cmd.Context(), cfg, logger, func(string, int64, int64) {}, waits)
+			n, err := beginServing(cmd.Context(), cfg, logger, roles, cmd.ErrOrStderr())
 			if err != nil {
 				return err
 			}
 			n.bench = bench
-			if err := n.begin(cmd.Context(), roles, cmd.ErrOrStderr()); err != nil {
-				return errors.Join(err, n.close(context.WithoutCancel(cmd.Context())))
-			}
 			return bench.profiled(func() error {
 				return n.serve(cmd.Context(), roles, func(address string) { logger.Info("serving", "roles", strings.Join(roles, ","), "address", address) })
 			})
@@ -62,6 +63,27 @@ func newServe() *cobra.Command {
 	cmd.Flags().StringSliceVar(&roles, "roles", allRoles, "roles of this process")
 	bench.flags(cmd)
 	return cmd
+}
+
+// beginServing opens a node and makes it ready. A Postgres of others that goes
+// away meanwhile is waited for, like one that is not there at the start.
+func beginServing(ctx context.Context, cfg config.Config, logger *slog.Logger, roles []string, out io.Writer) (*node, error) {
+	for {
+		n, err := openNode(ctx, cfg, logger, func(string, int64, int64) {}, waits)
+		if err == nil {
+			if err = n.begin(ctx, roles, out); err == nil {
+				return n, nil
+			}
+			err = errors.Join(err, n.close(context.WithoutCancel(ctx)))
+		}
+		if cfg.EmbeddedPostgres() || !pg.Away(err) || ctx.Err() != nil {
+			return nil, err
+		}
+		logger.Warn("Postgres went away; beginning again", "error", err)
+		if !wait(ctx, time.Second) {
+			return nil, context.Cause(ctx)
+		}
+	}
 }
 
 func checkRoles(roles []string) error {

@@ -28,6 +28,8 @@ type PostgresOptions struct {
 	Maven string
 	// Progress, if not nil, is told how many bytes have been fetched.
 	Progress func(done, total int64)
+	// Connections is how many the server accepts. 0: 60.
+	Connections int
 	// Log, if not nil, gets a copy of the server's own log, which is kept in
 	// Dir/postgres.log.
 	Log io.Writer

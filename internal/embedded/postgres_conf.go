@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"cmp"
 	"fmt"
 	"path/filepath"
 	"runtime"
@@ -15,7 +16,7 @@ listen_addresses = '127.0.0.1'
 port = %d
 unix_socket_directories = %s
 unix_socket_permissions = 0700
-max_connections = 60
+max_connections = %d
 password_encryption = 'scram-sha-256'
 
 fsync = on
@@ -59,7 +60,7 @@ func (p *Postgres) configure() error {
 	if err := writeWhole(p.path("pg_hba.conf"), accessRules, 0o644); err != nil {
 		return err
 	}
-	return writeWhole(p.path("postgresql.conf"), fmt.Sprintf(settings, p.port, quote(folder)), 0o644)
+	return writeWhole(p.path("postgresql.conf"), fmt.Sprintf(settings, p.port, quote(folder), cmp.Or(p.opts.Connections, 60)), 0o644)
 }
 
 // socketFolder is where the server's Unix socket goes; empty if the address

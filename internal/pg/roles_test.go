@@ -252,7 +252,10 @@ func TestAProcessWorksWithTheTwoLoginsAlone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	u.User = url.User(strings.Replace(u.User.Username(), "writer", "reader", 1))
+	// The password is the operator's own.
+	name := strings.Replace(u.User.Username(), "writer", "reader", 1)
+	must(t, pgtest.Open(t, address), `alter role `+name+` password 'secret'`)
+	u.User = url.UserPassword(name, "secret")
 	second, err := pg.Enter(t.Context(), pg.Addresses{Database: first.Address, Reader: u.String()}, pg.Options{})
 	if err != nil {
 		t.Fatal(err)

@@ -52,6 +52,8 @@ func (e *environment) startPostgres(ctx context.Context, folder string) error {
 	p, err := embedded.StartPostgres(ctx, embedded.PostgresOptions{
 		Dir:   filepath.Join(folder, "postgres"),
 		Cache: filepath.Join(os.TempDir(), "hishamos-programs"),
+		// The packages' tests run side by side, and many of a package at once.
+		Connections: 300,
 	})
 	if err != nil {
 		return err

@@ -3,6 +3,7 @@ package kafka_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"os"
 	"strings"
@@ -98,6 +99,19 @@ func TestKafkaLogConformsOnApacheKafka(t *testing.T) {
 		t.Skip("set HISHAMOS_TEST_KAFKA to a broker's host:port (internal/tools/kafka.sh starts one)")
 	}
 	logtest.Exercise(t, opener(broker), everything)
+}
+
+func TestThereIsNoWriterWithoutABroker(t *testing.T) {
+	t.Parallel()
+	b, err := embedded.StartBroker(t.Context(), embedded.BrokerOptions{Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := opener(b.Addr())(t)
+	b.Stop()
+	if w, err := log.NewWriter(t.Context(), l); w != nil || err == nil {
+		t.Errorf("a writer %v, %v", w, err)
+	}
 }
 
 func TestAnUnreachableBrokerIsNamedWithWhatToDo(t *testing.T) {

@@ -90,12 +90,14 @@ const coordinatorPause = 100 * time.Millisecond
 func coordinated(ctx context.Context, ask func() error) error {
 	for {
 		err := await(ctx, ask)
-		if !errors.Is(err, sarama.ErrOffsetsLoadInProgress) && !errors.Is(err, sarama.ErrConsumerCoordinatorNotAvailable) &&
-			!errors.Is(err, sarama.ErrNotCoordinatorForConsumer) {
-			return err
-		}
-		if pause(ctx, coordinatorPause) != nil {
+		if !loading(err) || pause(ctx, coordinatorPause) != nil {
 			return err
 		}
 	}
+}
+
+// loading tells whether a coordinator is not there yet.
+func loading(err error) bool {
+	return errors.Is(err, sarama.ErrOffsetsLoadInProgress) || errors.Is(err, sarama.ErrConsumerCoordinatorNotAvailable) ||
+		errors.Is(err, sarama.ErrNotCoordinatorForConsumer)
 }

@@ -96,14 +96,24 @@ const (
 var errOverlong = errors.New("message is larger than a topic takes")
 
 // Writer implements log.Pipelined.
-func (l *Log) Writer(ctx context.Context) (log.Writer, error) { return l.newWriter(ctx) }
+func (l *Log) Writer(ctx context.Context) (log.Writer, error) {
+	w, err := l.newWriter(ctx)
+	if err != nil {
+		return nil, err // not a nil *writer in an interface that is not nil
+	}
+	return w, nil
+}
+
+// identityPatience is how long a broker that just started gets to load what it
+// needs to name a producer.
+const identityPatience = 5 * time.Second
 
 func (l *Log) newWriter(ctx context.Context) (*writer, error) {
 	w := &writer{
 		log: l, wake: make(chan struct{}, 1), responses: make(chan response, 16), done: make(chan struct{}),
 		lanes: make(map[log.Partition]*lane), room: make(chan struct{}, 1),
 	}
-	err := await(ctx, func() (err error) {
+	connect := func() (err error) {
 		if w.id, err = l.identity(); err != nil {
 			return err
 		}
@@ -115,7 +125,11 @@ func (l *Log) newWriter(ctx context.Context) (*writer, error) {
 			err = errors.Join(ctx.Err(), w.client.Close())
 		}
 		return err
-	})
+	}
+	err := await(ctx, connect)
+	for end := time.Now().Add(identityPatience); loading(err) && time.Now().Before(end) && pause(ctx, coordinatorPause) == nil; {
+		err = await(ctx, connect)
+	}
 	if err != nil {
 		return nil, l.fault("open writer", err)
 	}

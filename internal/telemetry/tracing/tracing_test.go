@@ -154,7 +154,7 @@ func TestAFailedCallStatesItsCodeAndTokensButNoText(t *testing.T) {
 	s := spans.Ended()[0]
 	got := map[string]string{}
 	for _, a := range s.Attributes() {
-		got[string(a.Key)] = a.Value.Emit()
+		got[string(a.Key)] = a.Value.String()
 	}
 	for key, want := range map[string]string{
 		"gen_ai.operation.name": "chat", "gen_ai.provider.name": "p", "gen_ai.request.model": "m", "error.type": "provider.refused",

@@ -157,35 +157,14 @@ func (n *node) openDeliveries(ctx context.Context) error {
 // runCheckpoints makes checkpoints and brings them to the anchors, as soon as no
 // other process does.
 func (n *node) runCheckpoints(ctx context.Context) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	session, err := n.session(ctx)
-	if err != nil {
-		return err
-	}
-	defer n.closing("checkpoint lock", func() error { return session.Close(context.WithoutCancel(ctx)) })
-	go func() {
-		select {
-		case <-session.Lost():
-			cancel(lock.ErrLost)
-		case <-ctx.Done():
-		}
-	}()
-	for {
-		ok, err := session.Try(ctx, "checkpoint")
-		if err != nil {
-			return err
-		}
-		if ok {
-			break
-		}
-		if !wait(ctx, lockPatience) {
-			return context.Cause(ctx)
-		}
-	}
+	return n.lead(ctx, "checkpoint", n.makeCheckpoints)
+}
+
+func (n *node) makeCheckpoints(ctx context.Context, _ *lock.Session) error {
+	ctx, cancel := context.WithCancel(ctx)
 	var bringing sync.WaitGroup
 	defer bringing.Wait()
-	defer cancel(nil)
+	defer cancel()
 	for _, d := range n.deliveries {
 		bringing.Go(func() { d.Run(ctx) })
 	}

@@ -43,16 +43,17 @@ func (n *node) session(ctx context.Context) (*lock.Session, error) {
 	return s, nil
 }
 
-// runRelay publishes as soon as no other process does.
-func (n *node) runRelay(ctx context.Context) error {
+// lead runs a part once this process alone holds a lock. A lost session holds none
+// ever again: the part's context ends, and it begins anew with another.
+func (n *node) lead(ctx context.Context, name string, run func(context.Context, *lock.Session) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	session, err := n.session(ctx)
 	if err != nil {
 		return err
 	}
-	defer n.closing("relay lock", func() error { return session.Close(context.WithoutCancel(ctx)) })
-	go func() { // a lost session holds no lock ever again: begin anew with another
+	defer n.closing(name+" lock", func() error { return session.Close(context.WithoutCancel(ctx)) })
+	go func() {
 		select {
 		case <-session.Lost():
 			cancel(lock.ErrLost)
@@ -60,17 +61,22 @@ func (n *node) runRelay(ctx context.Context) error {
 		}
 	}()
 	for {
-		ok, err := session.Try(ctx, "relay")
-		if err != nil {
+		ok, err := session.Try(ctx, name)
+		switch {
+		case err != nil:
 			return err
-		}
-		if ok {
-			break
-		}
-		if !wait(ctx, lockPatience) {
+		case ok:
+			return run(ctx, session)
+		case !wait(ctx, lockPatience):
 			return context.Cause(ctx)
 		}
 	}
+}
+
+// runRelay publishes as soon as no other process does.
+func (n *node) runRelay(ctx context.Context) error { return n.lead(ctx, "relay", n.publish) }
+
+func (n *node) publish(ctx context.Context, session *lock.Session) error {
 	// Whoever had the lock before may have refilled the topics.
 	settings, err := n.store.Settings(ctx)
 	if err != nil {

@@ -8,11 +8,12 @@
 # and client, restate/restate.toml its settings. The server of DATABASE_URL and
 # KAFKA_BROKERS is ours to use, else the embedded ones are; KAFKA_PID adds the
 # broker's CPU. Needs node, npm, Go, curl and python3; Restate takes the ports
-# 8080, 9070 and 19080. Everything fetched or built goes to ${PEERS:-/tmp/peers}.
+# 8080, 9070 and 19080. Everything fetched or built goes to $PEERS, else
+# to a folder of the user's cache.
 set -euo pipefail
 
 harness=${1:?name the folder of the harness} rounds=${2:-2}
-peers=${PEERS:-/tmp/peers} runs=${RUNS:-2000} # of w1
+peers=${PEERS:-${XDG_CACHE_HOME:-$HOME/.cache}/hishamos/peers} runs=${RUNS:-2000} # of w1
 here=$(cd "$(dirname "$0")" && pwd)
 mkdir -p "$peers"
 ours=$peers/ours.jsonl theirs=$peers/restate.jsonl

@@ -97,7 +97,10 @@ func explanationOf(literal *ast.CompositeLit) (api.Explanation, error) {
 		}
 		text := ""
 		if v, ok := pair.Value.(*ast.BasicLit); ok && v.Kind == token.STRING {
-			text, _ = strconv.Unquote(v.Value)
+			var err error
+			if text, err = strconv.Unquote(v.Value); err != nil {
+				return api.Explanation{}, fmt.Errorf("read the text %s: %w", v.Value, err)
+			}
 		}
 		switch pair.Key.(*ast.Ident).Name {
 		case "Kind":

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/hishamos/hishamos/domain"
+	"github.com/hishamos/hishamos/events"
 	"github.com/hishamos/hishamos/internal/eventstore"
 	"github.com/hishamos/hishamos/internal/eventstore/postgres"
 	"github.com/hishamos/hishamos/internal/eventstore/storetest"
@@ -212,6 +213,48 @@ func TestACommitOfAnotherProcessWakesTheReader(t *testing.T) {
 	case <-reader.Wake():
 	case <-time.After(5 * time.Second):
 		t.Fatal("not woken")
+	}
+}
+
+func TestAProcessIsHandedItsOwnCommitsInOrderAndWokenForOthers(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.New(t)
+	handed := make(chan []events.Record, 1000)
+	s := open(t, pool, postgres.Options{MaxBatch: 4, Committed: func(r []events.Record) { handed <- r }})
+	<-s.Wake() // it listens
+	const appends = 200
+	var callers sync.WaitGroup
+	for range 20 {
+		callers.Go(func() {
+			for range appends / 20 {
+				appendTo(t, s, storetest.To(storetest.Stream("run"), eventstore.Absent, 2))
+			}
+		})
+	}
+	callers.Wait()
+	next := domain.Position(1)
+	for next <= 2*appends { // handed over before the callers were answered
+		select {
+		case records := <-handed:
+			for _, r := range records {
+				if r.Position != next {
+					t.Fatalf("position %d was handed over where %d follows", r.Position, next)
+				}
+				next++
+			}
+		default:
+			t.Fatalf("position %d was not handed over", next)
+		}
+	}
+	other := open(t, pool, postgres.Options{})
+	theirs := appendTo(t, other, storetest.To(storetest.Stream("run"), eventstore.Absent, 1))
+	select { // an announcement of an own commit that was faster than its answer may come first
+	case <-s.Wake():
+		if head, err := s.Head(t.Context()); err != nil || head.Position != theirs.Last {
+			t.Errorf("head %d, %v", head.Position, err)
+		}
+	case <-time.After(5 * time.Second):
+		t.Fatal("not woken for another's commit")
 	}
 }
 

@@ -59,8 +59,9 @@ type Options struct {
 	// connection. A *domain.Error refuses appends, any other error is tried again.
 	Connected func(context.Context) error
 	// Committed, if set, is handed what this process commits, batch by batch and in
-	// order, before its callers are answered; Wake then tells of others' commits
-	// alone. It must not block. What it misses shows as a gap, and is in the store.
+	// order, before its callers are answered; Wake then seldom tells of them again
+	// (only when the announcement is faster than the answer). It must not block.
+	// What it misses shows as a gap, and is in the store.
 	Committed func([]events.Record)
 	// Batched, if set, is told of each commit: how many appends shared it, and the
 	// time it took. Refused is told the code of each append that was not carried

@@ -3,7 +3,7 @@ package log
 import (
 	"fmt"
 	"strconv"
-	"strings"
+	"sync"
 
 	"github.com/hishamos/hishamos/domain"
 	"github.com/hishamos/hishamos/events"
@@ -49,33 +49,61 @@ func Encode(p Published, partitions int) Message {
 	return m
 }
 
+// memory is what a message was decoded to, by whoever was first.
+type memory struct {
+	once      sync.Once
+	published Published
+	err       error
+}
+
+// Memorable gives messages that several readers get a place to keep what they
+// are decoded to, so that it is done once. It returns the same slice.
+func Memorable(messages []Message) []Message {
+	memories := make([]memory, len(messages))
+	for i := range messages {
+		messages[i].memory = &memories[i]
+	}
+	return messages
+}
+
 // Decode is the inverse of Encode. It checks forms, not hashes.
 func Decode(m Message) (Published, error) {
-	var p Published
-	values := make(map[string]string, len(m.Headers))
-	for _, h := range m.Headers {
-		if name, ok := strings.CutPrefix(h.Key, headerPrefix); ok {
-			values[name] = h.Value
-		}
+	if m.memory == nil {
+		return decode(m)
 	}
+	m.memory.once.Do(func() { m.memory.published, m.memory.err = decode(m) })
+	return m.memory.published, m.memory.err
+}
+
+func decode(m Message) (Published, error) {
+	var p Published
+	value := func(name string) (string, bool) {
+		for i := range m.Headers { // the few there are, most often in the order they are asked for
+			if k := m.Headers[i].Key; len(k) == len(headerPrefix)+len(name) && k[len(headerPrefix):] == name && k[:len(headerPrefix)] == headerPrefix {
+				return m.Headers[i].Value, true
+			}
+		}
+		return "", false
+	}
+	values := func(name string) string { v, _ := value(name); return v }
 	var err error
-	p.Envelope, err = events.ParseAttributes(func(name string) (string, bool) { v, ok := values[name]; return v, ok })
+	p.Envelope, err = events.ParseAttributes(value)
 	if err != nil {
 		return p, fmt.Errorf("decode %s@%d: %w", m.Partition, m.Offset, err)
 	}
 	p.Data = m.Value
-	if err := p.PrevHash.UnmarshalText([]byte(values["prevhash"])); err != nil {
+	if err := p.PrevHash.UnmarshalText([]byte(values("prevhash"))); err != nil {
 		return p, fmt.Errorf("decode %s@%d: prevhash: %w", m.Partition, m.Offset, err)
 	}
-	if err := p.Hash.UnmarshalText([]byte(values["hash"])); err != nil {
+	if err := p.Hash.UnmarshalText([]byte(values("hash"))); err != nil {
 		return p, fmt.Errorf("decode %s@%d: hash: %w", m.Partition, m.Offset, err)
 	}
-	prev, err := strconv.ParseUint(values["prevpos"], 10, 64)
+	prev, err := strconv.ParseUint(values("prevpos"), 10, 64)
 	if err != nil {
 		return p, fmt.Errorf("decode %s@%d: prevpos: %w", m.Partition, m.Offset, err)
 	}
 	p.PrevPos = domain.Position(prev)
-	if p.Epoch, err = strconv.Atoi(values["epoch"]); err != nil {
+	if p.Epoch, err = strconv.Atoi(values("epoch")); err != nil {
 		return p, fmt.Errorf("decode %s@%d: epoch: %w", m.Partition, m.Offset, err)
 	}
 	return p, nil

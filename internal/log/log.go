@@ -32,6 +32,8 @@ type Message struct {
 	Key     string
 	Headers []Header
 	Value   []byte
+
+	memory *memory // of what Decode made of it; nil: it is not kept
 }
 
 // Header returns the value of a header.
@@ -83,7 +85,8 @@ type Log interface {
 
 // Reader reads one partition in order. It is used by one goroutine.
 type Reader interface {
-	// Poll returns the records that have arrived, up to max, without waiting.
+	// Poll returns the records that have arrived, up to max, without waiting. Other
+	// readers may get the same slice: it must not be changed.
 	Poll(max int) ([]Message, error)
 	// Ready receives when Poll may have something to return.
 	Ready() <-chan struct{}

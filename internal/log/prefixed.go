@@ -2,6 +2,7 @@ package log
 
 import (
 	"context"
+	"slices"
 	"strings"
 )
 
@@ -121,7 +122,8 @@ type prefixedReader struct {
 }
 
 func (r prefixedReader) Poll(max int) ([]Message, error) {
-	ms, err := r.Reader.Poll(max)
+	shared, err := r.Reader.Poll(max)
+	ms := slices.Clone(shared)
 	for i := range ms {
 		ms[i].Partition = r.place
 	}

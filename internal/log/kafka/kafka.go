@@ -34,7 +34,7 @@ type Options struct {
 	ClientID          string        // in the broker's logs; default hishamos
 	WriteTimeout      time.Duration // how long an unanswered write is repeated; default 30 s
 	WriteBuffer       int           // bytes a writer takes before Send blocks; default 32 MiB
-	ReadBuffer        int           // records a reader holds ahead; default 8192
+	ReadBuffer        int           // records held ahead of the readers of a partition; default 8192
 	Logger            *slog.Logger
 }
 
@@ -57,6 +57,7 @@ type Log struct {
 	mu        sync.Mutex
 	closed    bool
 	consumers []*consumer
+	tails     map[log.Partition]*tail
 	idle      []*writer          // of Publish
 	writers   map[*writer]bool   // all that are open
 	producers []producerIdentity // to be used again
@@ -88,7 +89,7 @@ func Open(ctx context.Context, opts Options) (log.Log, error) {
 	if opts.Logger == nil {
 		opts.Logger = slog.Default()
 	}
-	l := &Log{opts: opts, writers: make(map[*writer]bool)}
+	l := &Log{opts: opts, writers: make(map[*writer]bool), tails: make(map[log.Partition]*tail)}
 	err := await(ctx, func() (err error) {
 		if l.client, err = sarama.NewClient(opts.Brokers, l.config()); err != nil {
 			return err
@@ -137,13 +138,13 @@ func (l *Log) Close() error {
 		return nil
 	}
 	l.closed = true
-	writers, consumers := l.writers, l.consumers
-	l.writers, l.consumers, l.idle = nil, nil, nil
-	var readers []*reader
+	writers, consumers, tails := l.writers, l.consumers, l.tails
+	l.writers, l.consumers, l.idle, l.tails = nil, nil, nil, nil
+	var streams []*stream
 	for _, c := range consumers {
-		for _, r := range c.open {
-			if r != nil {
-				readers = append(readers, r)
+		for _, s := range c.open {
+			if s != nil {
+				streams = append(streams, s)
 			}
 		}
 	}
@@ -151,8 +152,11 @@ func (l *Log) Close() error {
 	for w := range writers {
 		w.end(errClosed)
 	}
-	for _, r := range readers {
-		r.stop()
+	for _, t := range tails {
+		t.end()
+	}
+	for _, s := range streams {
+		s.stop()
 	}
 	var errs []error
 	for _, c := range consumers {

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/hishamos/hishamos/internal/log"
 )
@@ -61,7 +62,7 @@ func order(t *testing.T, b bench) {
 			want[i].Offset = int64(i)
 		}
 		got := b.take(t, b.open(t, want[0].Partition, -1), len(want))
-		if diff := cmp.Diff(want, got); diff != "" {
+		if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(log.Message{})); diff != "" {
 			t.Fatal(diff)
 		}
 	}
@@ -255,7 +256,7 @@ func offsets(t *testing.T, b bench) {
 	got, err = l.CommittedOffsets(b.ctx, group, p0, p1, p2)
 	check(t, err)
 	want := map[log.Partition]log.Resume{p0: {Offset: 4, Metadata: "four"}, p1: {Offset: 0, Metadata: note}}
-	if diff := cmp.Diff(want, got); diff != "" {
+	if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(log.Message{})); diff != "" {
 		t.Fatal(diff)
 	}
 }

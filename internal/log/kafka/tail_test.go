@@ -1,0 +1,139 @@
+package kafka_test
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hishamos/hishamos/internal/embedded"
+	"github.com/hishamos/hishamos/internal/log"
+	"github.com/hishamos/hishamos/internal/log/kafka"
+)
+
+// sharing opens a log that holds little ahead of its readers, with one topic.
+func sharing(t *testing.T) (log.Log, log.Partition) {
+	t.Helper()
+	b, err := embedded.StartBroker(t.Context(), embedded.BrokerOptions{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.Stop)
+	l, err := kafka.Open(t.Context(), kafka.Options{Brokers: []string{b.Addr()}, ReadBuffer: 400})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	if err := l.Create(t.Context(), []log.Topic{{Name: "t", Partitions: 1}}); err != nil {
+		t.Fatal(err)
+	}
+	return l, log.Partition{Topic: "t"}
+}
+
+func publish(t *testing.T, l log.Log, p log.Partition, n int) {
+	t.Helper()
+	for n > 0 {
+		ms := make([]log.Message, min(n, 100))
+		for i := range ms {
+			ms[i] = log.Message{Partition: p, Key: "k"}
+		}
+		if err := l.Publish(t.Context(), ms); err != nil {
+			t.Fatal(err)
+		}
+		n -= len(ms)
+	}
+}
+
+// follow polls until a reader has had every record up to an offset, and checks
+// that none is missing or repeated.
+func follow(ctx context.Context, r log.Reader, next, end int64, limit func() int) error {
+	for next < end {
+		ms, err := r.Poll(limit())
+		if err != nil {
+			return err
+		}
+		for _, m := range ms {
+			if m.Offset != next {
+				return fmt.Errorf("offset %d came where %d follows", m.Offset, next)
+			}
+			next++
+		}
+		if len(ms) > 0 {
+			continue
+		}
+		select {
+		case <-r.Ready():
+		case <-ctx.Done():
+			return fmt.Errorf("at %d of %d: %w", next, end, ctx.Err())
+		}
+	}
+	return nil
+}
+
+func TestAReaderThatLagsIsNeitherWaitedForNorLosesAnything(t *testing.T) {
+	t.Parallel()
+	l, p := sharing(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	var readers [2]log.Reader
+	for i := range readers {
+		r, err := l.Open(ctx, p, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		readers[i] = r
+		if _, err := r.Poll(1); err != nil { // at the end, so both are of the tail
+			t.Fatal(err)
+		}
+	}
+	const all = 5000
+	publish(t, l, p, all)
+	limit := func() int { return 50 }
+	if err := follow(ctx, readers[0], 0, all, limit); err != nil {
+		t.Error("beside one that reads nothing:", err)
+	}
+	if err := follow(ctx, readers[1], 0, all, limit); err != nil {
+		t.Error("left behind:", err)
+	}
+	publish(t, l, p, 10)
+	for _, r := range readers {
+		if err := follow(ctx, r, all, all+10, limit); err != nil {
+			t.Error("afterwards:", err)
+		}
+	}
+}
+
+func TestReadersThatComeAndGoAllSeeEveryRecord(t *testing.T) {
+	t.Parallel()
+	l, p := sharing(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	defer cancel()
+	const all = 20_000
+	var busy sync.WaitGroup
+	for i := range 12 {
+		busy.Go(func() {
+			random := rand.New(rand.NewPCG(7, uint64(i)))
+			limit := func() int { return 1 + random.IntN(200) }
+			for next := int64(0); next < all; {
+				from := max(0, next-int64(random.IntN(300)))
+				r, err := l.Open(ctx, p, from)
+				if err != nil {
+					t.Error("open:", err)
+					return
+				}
+				next = min(all, next+int64(random.IntN(4000)))
+				if err := follow(ctx, r, from, next, limit); err != nil {
+					t.Error(err)
+				}
+				if err := r.Close(); err != nil || t.Failed() {
+					return
+				}
+			}
+		})
+	}
+	publish(t, l, p, all)
+	busy.Wait()
+}

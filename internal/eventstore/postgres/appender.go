@@ -256,12 +256,30 @@ func (a *appender) attempt(items []*item) error {
 		answered, err = a.fast(items)
 	}
 	if !answered && err == nil {
+		a.missed()
 		err = a.slow(items)
 	}
 	if err != nil {
+		a.missed()
 		released(items)
 	}
 	return err
+}
+
+// sending notes what is about to be committed, so that its announcement is not
+// taken for another's.
+func (a *appender) sending(b *batch.Batch) {
+	if a.opts.Committed != nil {
+		a.store.underWay.Store(uint64(b.Head.Position))
+	}
+}
+
+// missed tells of whatever may have been committed in place of what was under
+// way.
+func (a *appender) missed() {
+	if a.store.underWay.Swap(0) != 0 {
+		a.store.signal()
+	}
 }
 
 // limit sets the time by which the server must have answered. It costs less than
@@ -328,6 +346,7 @@ func (a *appender) hand(b *batch.Batch) {
 		return
 	}
 	a.store.handed.Store(uint64(b.Head.Position))
+	a.store.underWay.Store(0)
 	a.opts.Committed(slices.Concat(b.Records...))
 }
 

@@ -25,6 +25,7 @@ func (a *appender) fast(items []*item) (answered bool, err error) {
 		return true, refusal{err}
 	}
 	failpoint.Hit("append.fast")
+	a.sending(b)
 	result := a.conn.PgConn().ExecPrepared(context.Background(), form.name(), params, formats, nil).Read()
 	switch {
 	case isCode(result.Err, uniqueViolation), noPartition(result.Err):

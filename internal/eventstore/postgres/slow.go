@@ -190,6 +190,7 @@ func (a *appender) writeAndCommit(b *batch.Batch) error {
 	if err != nil {
 		return err
 	}
+	a.sending(b)
 	return a.inPipeline(func(p *pgconn.Pipeline) {
 		p.SendQueryPrepared(form.name(), params, formats, nil)
 		p.SendQueryParams("commit", nil, nil, nil, nil)

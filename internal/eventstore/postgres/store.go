@@ -59,9 +59,8 @@ type Options struct {
 	// connection. A *domain.Error refuses appends, any other error is tried again.
 	Connected func(context.Context) error
 	// Committed, if set, is handed what this process commits, batch by batch and in
-	// order, before its callers are answered; Wake then seldom tells of them again
-	// (only when the announcement is faster than the answer). It must not block.
-	// What it misses shows as a gap, and is in the store.
+	// order, before its callers are answered; Wake then tells of others' commits
+	// alone. It must not block. What it misses shows as a gap, and is in the store.
 	Committed func([]events.Record)
 	// Batched, if set, is told of each commit: how many appends shared it, and the
 	// time it took. Refused is told the code of each append that was not carried
@@ -114,6 +113,7 @@ type Store struct {
 	appender *appender
 	wake     chan struct{}
 	handed   atomic.Uint64 // the position up to which Committed was handed commits
+	underWay atomic.Uint64 // the last position of the batch in flight, if Committed takes it
 
 	stop    context.CancelFunc // ends what runs in the background
 	running sync.WaitGroup

@@ -48,9 +48,16 @@ func (s *Store) listenOnce(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if at, err := strconv.ParseUint(n.Payload, 10, 64); err == nil && at <= s.handed.Load() {
-			continue // our own commit, or a gap that whoever takes commits has seen
+		if at, err := strconv.ParseUint(n.Payload, 10, 64); err == nil && s.ours(at) {
+			continue
 		}
 		s.signal()
 	}
+}
+
+// ours reports whether whoever takes commits has been handed a position, or is
+// about to be: an announcement may be faster than the answer. Should the batch
+// under way turn out not to be committed, missed tells.
+func (s *Store) ours(position uint64) bool {
+	return position <= s.handed.Load() || position == s.underWay.Load()
 }

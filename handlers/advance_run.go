@@ -51,10 +51,8 @@ func advanceRun(p Ports) reaction.Reaction {
 			events.StepFailed{}.EventType(), events.StepLapsed{}.EventType(), events.StepSkipped{}.EventType(),
 			events.RunCompleted{}.EventType(), events.RunFailed{}.EventType(), events.RunCancelled{}.EventType(),
 		},
+		Last: true, // the run is where the append left it
 		Handle: func(ctx context.Context, e events.Recorded[events.Event]) error {
-			if e.Index != e.Count-1 {
-				return nil // the last event of the append speaks for all of it
-			}
 			return p.syncRun(ctx, e.Stream, e.Sequence)
 		},
 		Recover: p.recoverRuns,

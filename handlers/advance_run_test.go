@@ -119,20 +119,6 @@ func TestDueWorkIsOfferedAndItsTimerSetOnceHoweverOftenTheEventComes(t *testing.
 	}
 }
 
-func TestOnlyTheLastEventOfAnAppendIsActedUpon(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	w.intents[run(1)] = waits(run(1), domain.AgentStep)
-	w.deliver(events.StepCompleted{Path: "z", Attempt: 1}, run(1), 0, 2)
-	if got := w.offered(); got != nil {
-		t.Errorf("offered %v before the append was whole", got)
-	}
-	w.deliver(events.StepScheduled{Path: "a", Attempt: 1}, run(1), 1, 2)
-	if got := w.offered(); !slices.Equal(got, []string{"a#1"}) {
-		t.Errorf("offered %v, want a#1", got)
-	}
-}
-
 func TestARunThatEndedHasItsWorkWithdrawnAndItsTimersDropped(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

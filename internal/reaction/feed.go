@@ -29,6 +29,7 @@ type feed struct {
 	partitions int
 	from       domain.Position // events up to here never reach the reaction
 	types      map[string]bool
+	only       bool // the last events of appends
 	store      eventstore.Reader
 
 	last    domain.Position // of the newest record taken from the partition
@@ -56,12 +57,12 @@ type mark struct {
 // seenStreams bounds the memory of handled versions per partition.
 const seenStreams = 4096
 
-func newFeed(p log.Partition, partitions int, types []string, from domain.Position, at Resume, store eventstore.Reader) *feed {
+func newFeed(p log.Partition, partitions int, of Reaction, from domain.Position, at Resume, store eventstore.Reader) *feed {
 	f := &feed{
-		partition: p, partitions: partitions, from: from, store: store, last: at.Position, resume: at,
-		types: make(map[string]bool, len(types)), lanes: make(map[domain.StreamID]*lane), done: make(map[domain.StreamID]domain.Sequence),
+		partition: p, partitions: partitions, only: of.Last, from: from, store: store, last: at.Position, resume: at,
+		types: make(map[string]bool, len(of.Types)), lanes: make(map[domain.StreamID]*lane), done: make(map[domain.StreamID]domain.Sequence),
 	}
-	for _, t := range types {
+	for _, t := range of.Types {
 		f.types[t] = true
 	}
 	return f
@@ -138,7 +139,16 @@ func (f *feed) accept(r events.Record, m mark) error {
 	if _, known := events.Lookup(r.Type); !known {
 		return &PausedError{f.partition, r.Position, r.Type}
 	}
-	if !f.types[r.Type] || r.Position <= f.from {
+	if !f.wants(r) || r.Position <= f.from {
+		f.pass(r, m)
+		return nil
+	}
+	if r.Sequence <= f.done[r.Stream] { // came by the express lane
+		if f.inHand(r) {
+			f.last = r.Position
+			f.pending = append(f.pending, m)
+			return nil
+		}
 		f.pass(r, m)
 		return nil
 	}
@@ -149,16 +159,16 @@ func (f *feed) accept(r events.Record, m mark) error {
 	case err != nil:
 		f.pass(r, m)
 		return &PoisonError{r, err}
-	case r.Sequence <= f.done[r.Stream] && !f.inHand(r):
-		f.pass(r, m) // came by the express lane and was handled
-		return nil
 	}
 	f.last = r.Position
 	f.pending = append(f.pending, m)
-	if r.Sequence > f.done[r.Stream] {
-		f.enqueue(e)
-	}
+	f.enqueue(e)
 	return nil
+}
+
+// wants reports whether a record is for the reaction.
+func (f *feed) wants(r events.Record) bool {
+	return f.types[r.Type] && (!f.only || r.Index == r.Count-1)
 }
 
 // pass takes a record that needs no handling.
@@ -183,7 +193,7 @@ func (f *feed) express(r events.Record) {
 	if r.Sequence != f.done[r.Stream]+1 || r.Position <= f.from {
 		return
 	}
-	if !f.types[r.Type] {
+	if !f.wants(r) {
 		f.done[r.Stream] = r.Sequence
 		return
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -64,7 +65,7 @@ func stream(i int) domain.StreamID {
 }
 
 func feedOf(store eventstore.Reader, at Resume) *feed {
-	return newFeed(topic, parts, []string{"token.rotated"}, 0, at, store)
+	return newFeed(topic, parts, Reaction{Types: []string{"token.rotated"}}, 0, at, store)
 }
 
 // drive hands out everything ready, acknowledging in an order the seed chooses,
@@ -133,6 +134,50 @@ func TestEveryEventIsHandedOutOnceInTheOrderOfItsStreamWhateverArrivesTwiceOrNot
 	}
 }
 
+func TestOnlyTheLastEventOfAnAppendIsHandedOutIfItSpeaksForAll(t *testing.T) {
+	t.Parallel()
+	store := memory.New(memory.Options{})
+	rotated := eventstore.Proposed{Type: "token.rotated", Version: 1, Time: time.Unix(1, 0), Data: []byte(`{"secret_hash":"x"}`)}
+	for i := range 4 {
+		_, err := store.Append(t.Context(), eventstore.Append{
+			Command: domain.CommandID(fmt.Sprint(i)), Tenant: domain.DefaultTenant, Actor: "[]",
+			Writes: []eventstore.Write{{Stream: stream(0), Expected: eventstore.Any, Events: []eventstore.Proposed{rotated, rotated, rotated}}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	records, err := store.ReadAll(t.Context(), 0, 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := newFeed(topic, parts, Reaction{Types: []string{"token.rotated"}, Last: true}, 0, Resume{}, store)
+	for i, r := range records {
+		if i < 6 {
+			f.express(r)
+		}
+	}
+	var prev domain.Position
+	for i, r := range records {
+		m := log.Encode(log.Published{Record: r, Epoch: 1, PrevPos: prev}, parts)
+		m.Offset, prev = int64(i), r.Position
+		if err := f.take(t.Context(), m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var got []domain.Sequence
+	for e, ok := f.next(); ok; e, ok = f.next() {
+		got = append(got, e.Sequence)
+		f.ack(e)
+	}
+	if want := []domain.Sequence{3, 6, 9, 12}; !slices.Equal(got, want) {
+		t.Errorf("handed out %v, want %v", got, want)
+	}
+	if f.resume.Position != 12 {
+		t.Errorf("resume point %d, want 12", f.resume.Position)
+	}
+}
+
 func TestTheResumePointNeverPassesAnEventThatIsNotHandled(t *testing.T) {
 	t.Parallel()
 	store, messages := history(t, 1, 2, 3)
@@ -160,7 +205,7 @@ func TestTheResumePointNeverPassesAnEventThatIsNotHandled(t *testing.T) {
 func TestAReactionSeesNothingFromBeforeItsDeployment(t *testing.T) {
 	t.Parallel()
 	store, messages := history(t, 1, 1, 6)
-	f := newFeed(topic, parts, []string{"token.rotated"}, 4, Resume{}, store)
+	f := newFeed(topic, parts, Reaction{Types: []string{"token.rotated"}}, 4, Resume{}, store)
 	for _, m := range messages {
 		if err := f.take(t.Context(), m); err != nil {
 			t.Fatal(err)

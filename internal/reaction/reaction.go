@@ -23,6 +23,8 @@ import (
 type Reaction struct {
 	Name  string   // permanent: resume points and command ids are made from it
 	Types []string // the event types it reacts to
+	// Last leaves out all events of an append but its last, which speaks for them.
+	Last bool
 	// Handle reacts to one event. An error is retried, and at last sends the
 	// event to the dead-letter topic.
 	Handle func(ctx context.Context, e events.Recorded[events.Event]) error

@@ -140,8 +140,8 @@ func (r *Runner) Partitions() int {
 	return n
 }
 
-// Express hands fresh commits of one append to the reactions that own their
-// partitions here. The Kafka copies are then recognised and dropped.
+// Express hands fresh commits to the reactions that own their partitions here.
+// The Kafka copies are then recognised and dropped.
 func (r *Runner) Express(records []events.Record) {
 	for _, s := range r.subscribers {
 		s.express(records)

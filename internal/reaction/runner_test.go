@@ -33,6 +33,7 @@ type bench struct {
 	saved   *saved
 	locks   *locks
 	graves  *graves
+	runner  *reaction.Runner // the last that was started
 	n       int
 }
 
@@ -45,6 +46,12 @@ func newBench(t *testing.T) *bench {
 
 // append writes a rotation of each of k tokens and publishes it.
 func (b *bench) append(k int) {
+	b.t.Helper()
+	b.write(k)
+	b.publish()
+}
+
+func (b *bench) write(k int) {
 	b.t.Helper()
 	for i := range k {
 		b.n++
@@ -59,6 +66,10 @@ func (b *bench) append(k int) {
 			b.t.Fatal(err)
 		}
 	}
+}
+
+func (b *bench) publish() {
+	b.t.Helper()
 	for {
 		n, err := b.relay.Step(b.t.Context())
 		if err != nil {
@@ -87,6 +98,7 @@ func (b *bench) run(from domain.Position, fresh bool, r reaction.Reaction) (stop
 	if err != nil {
 		b.t.Fatal(err)
 	}
+	b.runner = runner
 	done := make(chan error, 1)
 	go func() { done <- runner.Run(ctx) }()
 	var once sync.Once
@@ -135,6 +147,32 @@ func TestARunnerHandlesWhatComesAndGoesOnWhereItStopped(t *testing.T) {
 		if e := <-came; e.Position <= 6 {
 			t.Errorf("position %d was handled again after a clean stop", e.Position)
 		}
+	}
+}
+
+func TestTheExpressLaneLeadsEachEventToItsPartitionOnce(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	came := make(chan events.Recorded[events.Event])
+	b.run(0, true, collect(came, nil))
+	b.append(6)
+	for range 6 {
+		<-came
+	}
+	const more = 6
+	b.write(more) // Kafka has none of it yet
+	fresh, err := b.store.ReadAll(t.Context(), more, 2*more)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.runner.Express(fresh)
+	for range more {
+		<-came
+	}
+	b.publish()
+	b.append(1)
+	if e := <-came; e.Position != 2*more+1 {
+		t.Errorf("position %d was handled again when Kafka brought it", e.Position)
 	}
 }
 

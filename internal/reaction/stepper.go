@@ -25,7 +25,7 @@ func NewStepper(ctx context.Context, r Reaction, p log.Partition, partitions int
 	if err != nil {
 		return nil, err
 	}
-	return &Stepper{reaction: r, reader: reader, feed: newFeed(p, partitions, r.Types, from, at, store)}, nil
+	return &Stepper{reaction: r, reader: reader, feed: newFeed(p, partitions, r, from, at, store)}, nil
 }
 
 // Step takes what has arrived, up to max records, and handles one event. It

@@ -141,7 +141,7 @@ func (s *subscriber) begin(ctx context.Context, taken []log.Partition, workers *
 	for i, p := range taken {
 		w := &worker{
 			s: s, partition: p,
-			feed: newFeed(p, s.opts.Partitions, s.reaction.Types, s.from, resumes[i], s.opts.Store),
+			feed: newFeed(p, s.opts.Partitions, s.reaction, s.from, resumes[i], s.opts.Store),
 			acks: make(chan outcome, maxLoad), fresh: make(chan []events.Record, 256),
 			again: make(map[domain.StreamID]Requeue),
 		}
@@ -194,20 +194,22 @@ func (s *subscriber) inPartitions(ps []log.Partition) func(domain.StreamID) bool
 // express hands fresh commits to the partitions that are owned here. What does
 // not fit is left to Kafka.
 func (s *subscriber) express(records []events.Record) {
-	if len(records) == 0 {
-		return
+	parts := make(map[log.Partition][]events.Record)
+	for _, r := range records {
+		p := log.Partition{Topic: log.TopicOf(r.Type), ID: log.PartitionOf(string(r.Stream), s.opts.Partitions)}
+		parts[p] = append(parts[p], r)
 	}
-	first := records[0]
-	p := log.Partition{Topic: log.TopicOf(first.Type), ID: log.PartitionOf(string(first.Stream), s.opts.Partitions)}
-	s.mu.Lock()
-	w := s.owned[p]
-	s.mu.Unlock()
-	if w == nil {
-		return
-	}
-	select {
-	case w.fresh <- records:
-	default:
+	for p, records := range parts {
+		s.mu.Lock()
+		w := s.owned[p]
+		s.mu.Unlock()
+		if w == nil {
+			continue
+		}
+		select {
+		case w.fresh <- records:
+		default:
+		}
 	}
 }
 

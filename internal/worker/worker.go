@@ -67,6 +67,10 @@ func (p *Pool) Run(ctx context.Context) {
 	for range p.Slots {
 		free <- struct{}{}
 	}
+	// A hand that has done one piece of work does the next: its stack has grown.
+	work := make(chan lease.Lease)
+	defer close(work)
+	hands := 0
 	for {
 		slots := gather(ctx, free)
 		if slots == 0 {
@@ -85,12 +89,22 @@ func (p *Pool) Run(ctx context.Context) {
 			continue
 		}
 		for _, l := range leases {
-			busy.Add(1)
-			go func() {
-				defer busy.Done()
-				defer func() { free <- struct{}{} }()
-				p.work(ctx, l)
-			}()
+			select {
+			case work <- l:
+				continue
+			default:
+			}
+			if hands == p.Slots { // one is about to come back: there was a free slot
+				work <- l
+				continue
+			}
+			hands++
+			busy.Go(func() {
+				for more := true; more; l, more = <-work {
+					p.work(ctx, l)
+					free <- struct{}{}
+				}
+			})
 		}
 	}
 }

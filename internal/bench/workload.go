@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -74,10 +75,17 @@ func Keep(ctx context.Context, c *hishamos.Client, d domain.Definition) error {
 	if err != nil {
 		return fmt.Errorf("encode workflow: %w", err)
 	}
-	if _, err := c.CreateWorkflow(ctx, hishamos.Document{Text: text, Media: "application/json"}, hishamos.Command{After: "projected"}); err != nil {
+	for end := time.Now().Add(patience); ; {
+		_, err := c.CreateWorkflow(ctx, hishamos.Document{Text: text, Media: "application/json"}, hishamos.Command{After: "projected"})
+		var p *hishamos.Error
+		switch {
+		case err == nil:
+			return nil
+		case errors.As(err, &p) && p.Status == http.StatusServiceUnavailable && time.Now().Before(end):
+			continue // servers that were just started build their read models; the client has paused
+		}
 		return fmt.Errorf("store workflow %s: %w", d.ID, err)
 	}
-	return nil
 }
 
 // Revisions is how callers write to one stream: each stores a version of one

@@ -105,9 +105,10 @@ func (s *server) do(ctx context.Context, in CommandHeaders, c commands.Command, 
 	// client has the key to ask again.
 	doing, cancel := context.WithTimeout(context.WithoutCancel(ctx), commandTimeout)
 	defer cancel()
+	_, fresh := c.(commands.StartRun) // each gets an id of its own
 	failpoint.Hit("api.before_dispatch")
 	r, err := s.Dispatcher.Do(doing, commands.Request{
-		ID: id, Principal: call.principal, Command: c, Expected: expected, Body: body, TraceParent: call.trace,
+		ID: id, Principal: call.principal, Command: c, Fresh: fresh, Expected: expected, Body: body, TraceParent: call.trace,
 	})
 	if err != nil {
 		return done{}, err

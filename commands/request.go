@@ -16,6 +16,9 @@ type Request struct {
 	// Expected pins the stream's version (If-Match): at any other version the
 	// request is refused as stale instead of being decided again.
 	Expected *domain.Sequence
+	// Fresh says that the target's id was made for this request, so that there is
+	// nothing to load. If there is after all, the append shows it.
+	Fresh bool
 	// Body is a keyed digest of the request as the client sent it; the same id
 	// with another digest is refused. Nil for derived ids.
 	Body        []byte

@@ -112,6 +112,9 @@ func (d *Dispatcher) Do(ctx context.Context, r commands.Request) (commands.Recei
 	if d.isNew(r) && !q.mayChange(d.opts.Limits.StreamRate, d.opts.Clock.Now()) {
 		return commands.Receipt{}, ErrStreamRate
 	}
+	if r.Fresh {
+		q.begin(a)
+	}
 	for range maxTries {
 		receipt, again, err := d.try(ctx, q, a, r)
 		if !again {

@@ -318,3 +318,32 @@ func TestWhatIsRefusedOrSatisfiedIsDecidedOnWhatOtherProcessesWrote(t *testing.T
 		t.Fatalf("observed %d at version %d, %v", n, version, err)
 	}
 }
+
+// reads counts how often a stream is read.
+type reads struct {
+	*memory.Store
+	n int
+}
+
+func (r *reads) ReadStream(ctx context.Context, s domain.StreamID, after domain.Sequence, limit int) ([]events.Record, error) {
+	r.n++
+	return r.Store.ReadStream(ctx, s, after, limit)
+}
+
+func TestAStreamWithAFreshIDIsNotReadAndOneThatIsThereAllTheSameIsRespected(t *testing.T) {
+	t.Parallel()
+	store := &reads{Store: memory.New(memory.Options{})}
+	fresh := issue("a")
+	fresh.Fresh = true
+	if _, err := dispatch.New(store, dispatch.Options{}, dispatch.For(rotations)).Do(t.Context(), fresh); err != nil || store.n != 0 {
+		t.Fatalf("%d reads, %v", store.n, err)
+	}
+	fresh.ID = "b"
+	elsewhere := dispatch.New(store, dispatch.Options{}, dispatch.For(rotations)) // has not seen the stream
+	if _, err := elsewhere.Do(t.Context(), fresh); !errors.Is(err, errIssued) {
+		t.Errorf("answered %v, want the refusal of what is there", err)
+	}
+	if n := versions(t, store.Store); n != 1 {
+		t.Errorf("%d events, want 1", n)
+	}
+}

@@ -95,6 +95,21 @@ func (q *queue) load(ctx context.Context, d *Dispatcher, a Aggregate) error {
 	return nil
 }
 
+// begin takes a stream that nobody has used here for one that does not exist.
+func (q *queue) begin(a Aggregate) {
+	select {
+	case <-q.turn:
+		defer q.unlock()
+	default: // somebody has
+		return
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if !q.loaded && q.era == 0 && q.inflight == 0 {
+		q.state, q.version, q.committed, q.loaded = a.initial(), 0, 0, true
+	}
+}
+
 // foldPage is how many events of a stream are read at once.
 const foldPage = 1000
 

@@ -48,10 +48,56 @@ type Hub struct {
 	groups map[domain.Tenant]*group
 }
 
-// group is the feeds of one tenant.
+// group is the feeds of one tenant. Those of one stream are found by it, so that
+// many of them cost nothing while their streams rest.
 type group struct {
-	feeds map[*Feed]struct{}
-	tail  domain.Position // events up to it were offered to every feed
+	feeds   map[*Feed]struct{}                     // of more than a stream
+	streams map[domain.StreamID]map[*Feed]struct{} // of one
+	tail    domain.Position                        // events up to it were offered to every feed
+}
+
+func newGroup(tail domain.Position) *group {
+	return &group{feeds: make(map[*Feed]struct{}), streams: make(map[domain.StreamID]map[*Feed]struct{}), tail: tail}
+}
+
+func (g *group) add(f *Feed) {
+	s := f.filter.Stream
+	switch {
+	case s == "":
+		g.feeds[f] = struct{}{}
+	case g.streams[s] == nil:
+		g.streams[s] = map[*Feed]struct{}{f: {}}
+	default:
+		g.streams[s][f] = struct{}{}
+	}
+}
+
+func (g *group) drop(f *Feed) {
+	delete(g.feeds, f)
+	if s := g.streams[f.filter.Stream]; s != nil {
+		if delete(s, f); len(s) == 0 {
+			delete(g.streams, f.filter.Stream)
+		}
+	}
+}
+
+func (g *group) empty() bool { return len(g.feeds)+len(g.streams) == 0 }
+
+// offer hands a page to whom it concerns: to feeds of a stream only what is of
+// it.
+func (g *group) offer(page eventstore.Page, limit int) {
+	g.tail = page.Reached
+	for f := range g.feeds {
+		f.offer(page, limit)
+	}
+	if len(g.streams) == 0 {
+		return
+	}
+	for i, r := range page.Records {
+		for f := range g.streams[r.Stream] {
+			f.offer(eventstore.Page{Records: page.Records[i : i+1], Reached: r.Position}, limit)
+		}
+	}
 }
 
 // New returns a hub. Feeds move once Run does.
@@ -133,10 +179,7 @@ func (h *Hub) offer(t domain.Tenant, from domain.Position, page eventstore.Page)
 	if g == nil || g.tail != from { // all feeds went, and perhaps others came meanwhile
 		return
 	}
-	g.tail = page.Reached
-	for f := range g.feeds {
-		f.offer(page, h.opts.Buffer)
-	}
+	g.offer(page, h.opts.Buffer)
 }
 
 // join adds a feed and returns the position after which every event will be
@@ -153,12 +196,12 @@ func (h *Hub) join(ctx context.Context, f *Feed) (domain.Position, error) {
 			return 0, err
 		}
 		if h.groups[t] == nil {
-			h.groups[t] = &group{feeds: make(map[*Feed]struct{}), tail: head.Position}
+			h.groups[t] = newGroup(head.Position)
 			h.look() // something may have been committed after Head and before this
 		}
 	}
 	g := h.groups[t]
-	g.feeds[f] = struct{}{}
+	g.add(f)
 	return g.tail, nil
 }
 
@@ -185,11 +228,7 @@ func (h *Hub) Committed(records []events.Record) {
 			h.look()
 			continue
 		}
-		page := eventstore.Page{Records: visible(t, fresh), Reached: fresh[len(fresh)-1].Position}
-		g.tail = page.Reached
-		for f := range g.feeds {
-			f.offer(page, h.opts.Buffer)
-		}
+		g.offer(eventstore.Page{Records: visible(t, fresh), Reached: fresh[len(fresh)-1].Position}, h.opts.Buffer)
 	}
 }
 
@@ -223,8 +262,7 @@ func (h *Hub) leave(f *Feed) {
 	if g == nil {
 		return
 	}
-	delete(g.feeds, f)
-	if len(g.feeds) == 0 {
+	if g.drop(f); g.empty() {
 		delete(h.groups, f.filter.Tenant)
 	}
 }

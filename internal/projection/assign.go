@@ -211,8 +211,8 @@ func (r *Runner) followOnce(ctx context.Context, k feedKey) (err error) {
 		case <-f.nudged:
 		case <-f.Ready():
 			// The first event after a pause is applied at once; under load the
-			// transactions are this far apart.
-			if idle := time.Since(last); idle < r.linger && !sleep(ctx, r.linger-idle) {
+			// transactions are this far apart, unless somebody waits for them.
+			if idle := time.Since(last); idle < r.linger && !f.linger(ctx, r.linger-idle) {
 				return nil
 			}
 		case <-requeue.C:
@@ -221,6 +221,27 @@ func (r *Runner) followOnce(ctx context.Context, k feedKey) (err error) {
 			}
 		}
 	}
+}
+
+// linger lets more events arrive until the time is over or somebody waits for
+// those that have. It reports whether the context still stands.
+func (f *Feed) linger(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-f.hurry: // from a wait that may be over
+	default:
+	}
+	if f.runner.waiting.Load() > 0 {
+		return true
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-f.hurry:
+	case <-t.C:
+	}
+	return true
 }
 
 // tend looks for requests and for a build that has replaced the feed's.

@@ -29,6 +29,7 @@ type Feed struct {
 	parked     map[domain.StreamID]Parked
 
 	nudged chan struct{} // receives when Step may raise the mark
+	hurry  chan struct{} // receives when somebody begins to wait
 
 	mu     sync.Mutex // guards what others look at; only the feed's goroutine changes at and paused
 	at     Checkpoint
@@ -66,7 +67,7 @@ func (r *Runner) Open(ctx context.Context, projection string, p log.Partition) (
 	}
 	f := &Feed{
 		runner: r, def: d, handlers: d.handlers(), build: build, partition: p, partitions: topics[p.Topic],
-		nudged: make(chan struct{}, 1),
+		nudged: make(chan struct{}, 1), hurry: make(chan struct{}, 1),
 		cache:  newCache(r.cacheRows), parked: make(map[domain.StreamID]Parked),
 	}
 	if f.at, f.fence, err = r.store.Own(ctx, build, p); err != nil {

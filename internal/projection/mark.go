@@ -170,6 +170,14 @@ func lowest(marks map[log.Partition]domain.Position, only []log.Partition) domai
 // the context ends first. With partitions it waits for those alone, which is
 // enough to see what was written to their streams.
 func (r *Runner) WaitFor(ctx context.Context, projection string, position domain.Position, partitions ...log.Partition) error {
+	r.waiting.Add(1)
+	defer r.waiting.Add(-1)
+	for _, f := range r.open() {
+		select {
+		case f.hurry <- struct{}{}:
+		default:
+		}
+	}
 	// Other processes' progress shows only in the store.
 	poll := time.NewTicker(10 * time.Millisecond)
 	defer poll.Stop()

@@ -189,6 +189,36 @@ func TestProcessesShareThePartitionsAndTakeOverFromTheDead(t *testing.T) {
 	k.rebuiltIsLive()
 }
 
+func TestWhoeverWaitsDoesNotWaitForABatchToFill(t *testing.T) {
+	t.Parallel()
+	url, pool := tables(t)
+	store := postgres.New(pgtest.AsWriter(t, pool))
+	k := newKit(t, 1, store)
+	r, err := projection.New(projection.Config{
+		Definitions: []*projection.Definition{k.def}, Store: store, Log: k.world.Log, Events: k.events, Locks: session(t, url), Linger: time.Hour,
+		Process: "one", Mark: func(context.Context) (log.Mark, error) { return log.Mark{}, nil },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithTimeout(t.Context(), 30*time.Second)
+	defer stop()
+	ended := make(chan error, 1)
+	go func() { ended <- r.Run(ctx) }()
+	s := k.stream()
+	at := k.publish(s, issued("one"))
+	for range 20 {
+		if err := r.WaitFor(ctx, "secrets", at); err != nil {
+			t.Fatalf("position %d: %v", at, err)
+		}
+		at = k.publish(s, rotated("more"))
+	}
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
 // until waits for other processes, which can only be asked.
 func until(t *testing.T, what string, done func() bool) {
 	t.Helper()

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hishamos/hishamos/domain"
@@ -58,7 +59,7 @@ type Config struct {
 	// Process names this process among those that share partitions.
 	Process   string
 	Batch     int           // records per step; 0: 2000
-	Linger    time.Duration // between transactions of a partition under load, so that a row that changes often is written less often; 0: 40 ms
+	Linger    time.Duration // between transactions of a partition under load, so that a row that changes often is written less often; 0: 100 ms
 	CacheRows int           // rows kept per partition and generation; 0: 4096
 	Logger    *slog.Logger
 	Observer  Observer
@@ -80,6 +81,8 @@ type Runner struct {
 	cacheRows int
 	logger    *slog.Logger
 	observe   Observer
+
+	waiting   atomic.Int64 // calls of WaitFor
 
 	mu       sync.Mutex
 	feeds    map[feedKey]*Feed
@@ -116,7 +119,7 @@ func New(c Config) (*Runner, error) {
 		r.batch = 2000
 	}
 	if r.linger == 0 {
-		r.linger = 40 * time.Millisecond
+		r.linger = 100 * time.Millisecond
 	}
 	if r.cacheRows == 0 {
 		r.cacheRows = 4096

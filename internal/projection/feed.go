@@ -68,7 +68,7 @@ func (r *Runner) Open(ctx context.Context, projection string, p log.Partition) (
 	f := &Feed{
 		runner: r, def: d, handlers: d.handlers(), build: build, partition: p, partitions: topics[p.Topic],
 		nudged: make(chan struct{}, 1), hurry: make(chan struct{}, 1),
-		cache:  newCache(r.cacheRows), parked: make(map[domain.StreamID]Parked),
+		cache: newCache(r.cacheRows), parked: make(map[domain.StreamID]Parked),
 	}
 	if f.at, f.fence, err = r.store.Own(ctx, build, p); err != nil {
 		return nil, fmt.Errorf("own %s of %s: %w", p, d.Name, err)

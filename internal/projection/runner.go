@@ -82,7 +82,7 @@ type Runner struct {
 	logger    *slog.Logger
 	observe   Observer
 
-	waiting   atomic.Int64 // calls of WaitFor
+	waiting atomic.Int64 // calls of WaitFor
 
 	mu       sync.Mutex
 	feeds    map[feedKey]*Feed

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -55,6 +56,43 @@ func rowsOf[R any](t testing.TB, s projection.Store, d *projection.Definition, t
 	return rows
 }
 
+// runsOf adds up the rows of a store as an answer does.
+func runsOf(t testing.TB, s projection.Store) []projections.Run {
+	t.Helper()
+	d := projections.RunsDefinition()
+	rows := rowsOf[projections.RunRow](t, s, d, 0)
+	steps := rowsOf[projections.Step](t, s, d, 1)
+	slices.SortFunc(steps, func(a, b projections.Step) int {
+		if a.Scheduled != nil && b.Scheduled != nil && !a.Scheduled.Equal(*b.Scheduled) {
+			return a.Scheduled.Compare(*b.Scheduled)
+		}
+		return strings.Compare(string(a.Path), string(b.Path))
+	})
+	runs := make([]projections.Run, len(rows))
+	for i, row := range rows {
+		r := projections.Run{RunRow: row}
+		for _, s := range steps {
+			if s.Tenant != r.Tenant || s.Run != r.Run {
+				continue
+			}
+			switch s.State {
+			case projections.Completed, projections.Failed, projections.Skipped:
+				r.StepsDone++
+			case projections.Scheduled, projections.Retrying:
+				r.CurrentSteps = append(r.CurrentSteps, s.Path)
+			}
+			r.TokensInput, r.TokensCached, r.TokensCacheWrite = r.TokensInput+s.TokensInput, r.TokensCached+s.TokensCached, r.TokensCacheWrite+s.TokensCacheWrite
+			r.TokensOutput, r.TokensReasoning, r.Cost = r.TokensOutput+s.TokensOutput, r.TokensReasoning+s.TokensReasoning, r.Cost+s.Cost
+			r.Simulated = r.Simulated || s.Simulated
+			if s.Position > r.Position {
+				r.Version, r.Position, r.Updated = s.Version, s.Position, s.Updated
+			}
+		}
+		runs[i] = r
+	}
+	return runs
+}
+
 func allRuns(t testing.TB, q projections.Runs, f projections.RunFilter) []projections.Run {
 	t.Helper()
 	var all []projections.Run
@@ -98,7 +136,7 @@ func TestListsAsOfAPositionAreTheListsOfThatTime(t *testing.T) {
 	pool := projected(t, h)
 	runsDef, flowsDef := projections.RunsDefinition(), projections.WorkflowsDefinition()
 	options := []cmp.Option{
-		cmpopts.IgnoreFields(projections.Run{}, "Paths"), // content of today, never shown
+		cmpopts.IgnoreFields(projections.RunRow{}, "Paths"), // content of today, never shown
 		cmpopts.EquateEmpty(),
 		cmpopts.SortSlices(func(a, b projections.Run) bool { return a.Run < b.Run }),
 		cmpopts.SortSlices(func(a, b projections.Step) bool { return fmt.Sprint(a.Run, a.Path) < fmt.Sprint(b.Run, b.Path) }),
@@ -110,7 +148,7 @@ func TestListsAsOfAPositionAreTheListsOfThatTime(t *testing.T) {
 		}
 		old := memory.New()
 		project(t, projectiontest.Until(h.store, r.Position), old)
-		if diff := cmp.Diff(rowsOf[projections.Run](t, old, runsDef, 0), allRuns(t, projections.Runs{DB: pool}, projections.RunFilter{At: r.Position}), options...); diff != "" {
+		if diff := cmp.Diff(runsOf(t, old), allRuns(t, projections.Runs{DB: pool}, projections.RunFilter{At: r.Position}), options...); diff != "" {
 			t.Fatalf("runs at %d (-then +as of): %s", r.Position, diff)
 		}
 		if diff := cmp.Diff(rowsOf[projections.Step](t, old, runsDef, 1), allTasks(t, projections.Tasks{DB: pool}, projections.TaskFilter{At: r.Position}), options...); diff != "" {

@@ -27,40 +27,52 @@ const (
 	Skipped   = "skipped"
 )
 
-// Run is one execution of a workflow as lists show it. What its first event
-// fixes and what is written once is marked live: the history does without.
+// Run is one execution of a workflow as lists show it: its row, and what its
+// steps add up to. An event of a step so writes one row, not two.
 type Run struct {
-	Tenant           domain.Tenant              `db:"tenant,key"`
-	Run              domain.RunID               `db:"run,key"`
-	Workflow         string                     `db:"workflow,live"`
-	WorkflowVersion  int                        `db:"workflow_version,live"`
-	Title            string                     `db:"title,live"`
-	State            string                     `db:"state"`
-	Priority         int                        `db:"priority,live"`
-	StepsDone        int                        `db:"steps_done"`
-	StepsTotal       int                        `db:"steps_total"`
-	CurrentSteps     []domain.StepPath          `db:"current_steps"`
-	Paths            []domain.StepPath          `db:"paths,live"` // of all its steps, in order
-	StartedBy        string                     `db:"started_by,live"`
-	Reason           string                     `db:"reason"` // of a cancellation
-	ErrorCode        string                     `db:"error_code"`
-	ErrorMessage     string                     `db:"error_message"`
-	ErrorPath        domain.StepPath            `db:"error_path"`
-	Inputs           map[string]json.RawMessage `db:"inputs,live"`
-	Outputs          map[string]json.RawMessage `db:"outputs,live"`
-	TokensInput      int64                      `db:"tokens_input"`
-	TokensCached     int64                      `db:"tokens_cached"`
-	TokensCacheWrite int64                      `db:"tokens_cache_write"`
-	TokensOutput     int64                      `db:"tokens_output"`
-	TokensReasoning  int64                      `db:"tokens_reasoning"`
-	Cost             domain.NanoUSD             `db:"cost"`
-	Simulated        bool                       `db:"simulated"` // some call reached no model
-	Started          time.Time                  `db:"started,live"`
-	Ended            *time.Time                 `db:"ended"`
-	Deadline         *time.Time                 `db:"deadline,live"`
-	Version          domain.Sequence            `db:"version"`  // of the stream
-	Position         domain.Position            `db:"position"` // of its last event
-	Updated          time.Time                  `db:"updated"`
+	RunRow
+	Progress
+}
+
+// RunRow is what a run keeps of its own. What its first event fixes and what is
+// written once is marked live: the history does without.
+type RunRow struct {
+	Tenant          domain.Tenant              `db:"tenant,key"`
+	Run             domain.RunID               `db:"run,key"`
+	Workflow        string                     `db:"workflow,live"`
+	WorkflowVersion int                        `db:"workflow_version,live"`
+	Title           string                     `db:"title,live"`
+	State           string                     `db:"state"`
+	Priority        int                        `db:"priority,live"`
+	StepsTotal      int                        `db:"steps_total"`
+	Paths           []domain.StepPath          `db:"paths,live"` // of all its steps, in order
+	StartedBy       string                     `db:"started_by,live"`
+	Reason          string                     `db:"reason"` // of a cancellation
+	ErrorCode       string                     `db:"error_code"`
+	ErrorMessage    string                     `db:"error_message"`
+	ErrorPath       domain.StepPath            `db:"error_path"`
+	Inputs          map[string]json.RawMessage `db:"inputs,live"`
+	Outputs         map[string]json.RawMessage `db:"outputs,live"`
+	Started         time.Time                  `db:"started,live"`
+	Ended           *time.Time                 `db:"ended"`
+	Deadline        *time.Time                 `db:"deadline,live"`
+	// Of the stream's last event that changed the run or, in answers, a step of it.
+	Version  domain.Sequence `db:"version"`
+	Position domain.Position `db:"position"`
+	Updated  time.Time       `db:"updated"`
+}
+
+// Progress is what the steps of a run add up to.
+type Progress struct {
+	StepsDone        int               `db:"steps_done"`
+	CurrentSteps     []domain.StepPath `db:"current_steps"` // those due, the longest due first
+	TokensInput      int64             `db:"tokens_input"`
+	TokensCached     int64             `db:"tokens_cached"`
+	TokensCacheWrite int64             `db:"tokens_cache_write"`
+	TokensOutput     int64             `db:"tokens_output"`
+	TokensReasoning  int64             `db:"tokens_reasoning"`
+	Cost             domain.NanoUSD    `db:"cost"`
+	Simulated        bool              `db:"simulated"` // some call reached no model
 }
 
 // Step is one step of a run. A step with an agent is also a task; see task.go.
@@ -102,12 +114,13 @@ type Step struct {
 	Started          *time.Time      `db:"started"`   // when the worker of the accepted result began
 	Ended            *time.Time      `db:"ended"`
 	RetryAt          *time.Time      `db:"retry_at"`
+	Version          domain.Sequence `db:"version"` // of the stream's last event that changed it
 	Position         domain.Position `db:"position"`
 	Updated          time.Time       `db:"updated"`
 }
 
 var (
-	runs  = projection.NewHistoryTable[Run]("runs")
+	runs  = projection.NewHistoryTable[RunRow]("runs")
 	steps = projection.NewHistoryTable[Step]("steps")
 )
 
@@ -124,15 +137,15 @@ func RunsDefinition() *projection.Definition {
 	}
 }
 
-func runKey(e events.Envelope) Run {
-	return Run{Tenant: e.Stream.Tenant(), Run: domain.RunID(e.Stream.Entity())}
+func runKey(e events.Envelope) RunRow {
+	return RunRow{Tenant: e.Stream.Tenant(), Run: domain.RunID(e.Stream.Entity())}
 }
 
 // errNoRun parks a stream whose beginning is missing.
 var errNoRun = errors.New("the run has no row: its first event was not applied")
 
 // changeRun reads a run, lets f change it, and writes it with the event's place.
-func changeRun(w *projection.Rows, e events.Envelope, f func(*Run)) Run {
+func changeRun(w *projection.Rows, e events.Envelope, f func(*RunRow)) RunRow {
 	r, ok := runs.Get(w, runKey(e))
 	if !ok {
 		w.Fail(errNoRun)
@@ -144,25 +157,22 @@ func changeRun(w *projection.Rows, e events.Envelope, f func(*Run)) Run {
 	return r
 }
 
-// changeStep does the same for a step, and keeps what the run says of it.
+// changeStep does the same for a step.
 func changeStep(w *projection.Rows, e events.Envelope, path domain.StepPath, f func(*Step)) {
 	s, ok := steps.Get(w, Step{Tenant: e.Stream.Tenant(), Run: domain.RunID(e.Stream.Entity()), Path: path})
-	changeRun(w, e, func(r *Run) {
-		if !ok {
-			s = dynamicStep(r, path)
-		}
-		before := s
-		f(&s)
-		s.Position, s.Updated = e.Position, e.Time
-		follow(r, before, s)
-	})
-	if s.Run != "" { // empty only while the run is not loaded
-		steps.Put(w, s)
+	if !ok {
+		changeRun(w, e, func(r *RunRow) { s = dynamicStep(r, path) })
 	}
+	if s.Run == "" { // while the run is not loaded
+		return
+	}
+	f(&s)
+	s.Version, s.Position, s.Updated = e.Sequence, e.Position, e.Time
+	steps.Put(w, s)
 }
 
 // dynamicStep is a step that the definition did not list by its path.
-func dynamicStep(r *Run, path domain.StepPath) Step {
+func dynamicStep(r *RunRow, path domain.StepPath) Step {
 	s := Step{
 		Tenant: r.Tenant, Run: r.Run, Path: path, Ordinal: len(r.Paths), Kind: domain.AgentStep, State: Waiting,
 		Workflow: r.Workflow, Priority: r.Priority, RequestedBy: r.StartedBy, Created: r.Started,
@@ -170,21 +180,6 @@ func dynamicStep(r *Run, path domain.StepPath) Step {
 	r.Paths = append(slices.Clip(r.Paths), path)
 	r.StepsTotal++
 	return s
-}
-
-// follow keeps the run's progress and its list of current steps.
-func follow(r *Run, before, after Step) {
-	if !open(after.State) && open(before.State) {
-		r.StepsDone++
-	}
-	due := after.State == Scheduled || after.State == Retrying
-	at := slices.Index(r.CurrentSteps, after.Path)
-	switch {
-	case due && at < 0:
-		r.CurrentSteps = append(slices.Clip(r.CurrentSteps), after.Path)
-	case !due && at >= 0:
-		r.CurrentSteps = slices.Delete(slices.Clone(r.CurrentSteps), at, at+1)
-	}
 }
 
 // open reports whether a step may still change by itself.
@@ -196,7 +191,7 @@ func runStarted(w *projection.Rows, r events.Recorded[events.RunStarted]) {
 	row.Workflow, row.WorkflowVersion, row.Title = e.Workflow.ID, e.Workflow.Version, d.Title
 	row.State, row.Priority, row.StepsTotal = Running, e.Priority, len(d.Steps)
 	row.StartedBy, row.Inputs, row.Started, row.Deadline = actorID(r.Actor), e.Inputs, r.Time, e.Deadline
-	row.CurrentSteps, row.Paths = []domain.StepPath{}, make([]domain.StepPath, len(d.Steps))
+	row.Paths = make([]domain.StepPath, len(d.Steps))
 	row.Version, row.Position, row.Updated = r.Sequence, r.Position, r.Time
 	for i, s := range d.Steps {
 		row.Paths[i] = domain.StepPath(s.ID)
@@ -206,7 +201,7 @@ func runStarted(w *projection.Rows, r events.Recorded[events.RunStarted]) {
 			Agent: s.Agent, AgentVersion: agent.Version, Template: s.Template, TemplateVersion: template.Version,
 			Needs: s.Needs, Condition: s.When, Input: s.With,
 			Workflow: row.Workflow, Priority: row.Priority, RequestedBy: row.StartedBy, Created: row.Started,
-			State: Waiting, Position: r.Position, Updated: r.Time,
+			State: Waiting, Version: r.Sequence, Position: r.Position, Updated: r.Time,
 		})
 	}
 	runs.Insert(w, row)
@@ -225,9 +220,9 @@ func stepScheduled(w *projection.Rows, r events.Recorded[events.StepScheduled]) 
 	})
 }
 
-// stepStarted changes nothing but the run's version.
+// stepStarted changes nothing but the step's version.
 func stepStarted(w *projection.Rows, r events.Recorded[events.StepStarted]) {
-	changeRun(w, r.Envelope, func(*Run) {})
+	changeStep(w, r.Envelope, r.Event.Path, func(*Step) {})
 }
 
 func stepCompleted(w *projection.Rows, r events.Recorded[events.StepCompleted]) {
@@ -273,43 +268,35 @@ func tokensSpent(w *projection.Rows, r events.Recorded[events.TokensSpent]) {
 		s.Cost += u.Amount
 		s.Simulated = s.Simulated || u.Simulated
 	})
-	changeRun(w, r.Envelope, func(run *Run) {
-		run.TokensInput += u.Tokens.Input
-		run.TokensCached += u.Tokens.CachedInput
-		run.TokensCacheWrite += u.Tokens.CacheWrite
-		run.TokensOutput += u.Tokens.Output
-		run.TokensReasoning += u.Tokens.Reasoning
-		run.Cost += u.Amount
-		run.Simulated = run.Simulated || u.Simulated
-	})
 }
 
 func runCompleted(w *projection.Rows, r events.Recorded[events.RunCompleted]) {
-	endRun(w, r.Envelope, func(run *Run) { run.State, run.Outputs = Completed, r.Event.Outputs })
+	endRun(w, r.Envelope, func(run *RunRow) { run.State, run.Outputs = Completed, r.Event.Outputs })
 }
 
 func runFailed(w *projection.Rows, r events.Recorded[events.RunFailed]) {
-	endRun(w, r.Envelope, func(run *Run) {
+	endRun(w, r.Envelope, func(run *RunRow) {
 		run.State, run.ErrorCode, run.ErrorMessage, run.ErrorPath = Failed, r.Event.Fault.Code, r.Event.Fault.Message, r.Event.Path
 	})
 }
 
 func runCancelled(w *projection.Rows, r events.Recorded[events.RunCancelled]) {
-	endRun(w, r.Envelope, func(run *Run) { run.State, run.Reason = Cancelled, r.Event.Reason })
+	endRun(w, r.Envelope, func(run *RunRow) { run.State, run.Reason = Cancelled, r.Event.Reason })
 }
 
 // endRun ends a run and cancels the steps that have not ended by themselves.
-func endRun(w *projection.Rows, e events.Envelope, f func(*Run)) {
-	run := changeRun(w, e, func(r *Run) {
+func endRun(w *projection.Rows, e events.Envelope, f func(*RunRow)) {
+	run := changeRun(w, e, func(r *RunRow) {
 		f(r)
-		r.Ended, r.CurrentSteps = &e.Time, []domain.StepPath{}
+		r.Ended = &e.Time
 	})
 	for _, path := range run.Paths {
 		s, ok := steps.Get(w, Step{Tenant: run.Tenant, Run: run.Run, Path: path})
 		if !ok || !open(s.State) {
 			continue
 		}
-		s.State, s.Ended, s.RetryAt, s.Position, s.Updated = Cancelled, &e.Time, nil, e.Position, e.Time
+		s.State, s.Ended, s.RetryAt = Cancelled, &e.Time, nil
+		s.Version, s.Position, s.Updated = e.Sequence, e.Position, e.Time
 		steps.Put(w, s)
 	}
 }

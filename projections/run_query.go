@@ -38,23 +38,36 @@ type RunWithSteps struct {
 // The history has only what changes. The rest is taken from the row of today:
 // what the first event fixed as it is, outputs only when they were there.
 const (
-	runRow = `r.tenant, r.run, r.workflow, r.workflow_version, r.title, r.state, r.priority, r.steps_done, r.steps_total,
-    r.current_steps, r.started_by, r.reason, r.error_code, r.error_message, r.error_path,
-    r.tokens_input, r.tokens_cached, r.tokens_cache_write, r.tokens_output, r.tokens_reasoning,
-    r.cost, r.simulated, r.started, r.ended, r.deadline, r.version, r.position, r.updated, r.paths, r.inputs, r.outputs`
+	runRow = `r.tenant, r.run, r.workflow, r.workflow_version, r.title, r.state, r.priority, r.steps_total,
+    r.started_by, r.reason, r.error_code, r.error_message, r.error_path, r.started, r.ended, r.deadline, r.paths, r.inputs, r.outputs,
+    greatest(r.version, p.version) as version, greatest(r.position, p.position) as position, greatest(r.updated, p.updated) as updated,
+    p.steps_done, p.current_steps, p.tokens_input, p.tokens_cached, p.tokens_cache_write, p.tokens_output, p.tokens_reasoning,
+    p.cost, p.simulated`
 
-	runChanging = `tenant, run, state, steps_done, steps_total, current_steps, reason, error_code, error_message, error_path,
-    ` + tokenColumns + `, cost, simulated, ended, version, position, updated`
+	runChanging = `tenant, run, state, steps_total, reason, error_code, error_message, error_path, ended, version, position, updated`
+
+	// progressOf adds up some steps; see Progress.
+	progressOf = `
+    select count(*) filter (where s.state in ('completed', 'failed', 'skipped')) as steps_done,
+        coalesce(json_agg(s.path order by s.scheduled, s.path) filter (where s.state in ('scheduled', 'retrying')), '[]') as current_steps,
+        coalesce(sum(s.tokens_input), 0)::bigint as tokens_input, coalesce(sum(s.tokens_cached), 0)::bigint as tokens_cached,
+        coalesce(sum(s.tokens_cache_write), 0)::bigint as tokens_cache_write, coalesce(sum(s.tokens_output), 0)::bigint as tokens_output,
+        coalesce(sum(s.tokens_reasoning), 0)::bigint as tokens_reasoning, coalesce(sum(s.cost), 0)::bigint as cost,
+        coalesce(bool_or(s.simulated), false) as simulated,
+        max(s.version) as version, max(s.position) as position, max(s.updated) as updated`
+
+	added = `path, state, scheduled, ` + tokenColumns + `, cost, simulated, version, position, updated`
 
 	runsNow = `
-select ` + runRow + ` from runs r
+select ` + runRow + ` from runs r cross join lateral (` + progressOf + `
+    from steps s where s.build = r.build and s.tenant = r.tenant and s.run = r.run) p
 where r.build = ` + liveRuns + ` and r.tenant = $1`
 
 	// $2 is the position. The live rows give the order and what never changes, so
 	// that a page reads an index in order and looks up one version for each row.
 	runsAsOf = `
 select ` + runRow + ` from (
-    select v.*, l.workflow, l.workflow_version, l.title, l.priority, l.started_by, l.started, l.deadline, l.paths, l.inputs,
+    select l.build, v.*, l.workflow, l.workflow_version, l.title, l.priority, l.started_by, l.started, l.deadline, l.paths, l.inputs,
         case when v.state = 'completed' then l.outputs end as outputs
     from runs l cross join lateral (
         select ` + runChanging + ` from runs n
@@ -63,18 +76,23 @@ select ` + runRow + ` from (
         select ` + runChanging + ` from runs_history h
         where h.build = l.build and h.tenant = l.tenant and h.run = l.run and h.valid_from <= $2 and h.valid_to > $2
     ) v
-    where l.build = ` + liveRuns + ` and l.tenant = $1) r
+    where l.build = ` + liveRuns + ` and l.tenant = $1) r cross join lateral (` + progressOf + ` from (
+        select ` + added + ` from steps n
+        where n.build = r.build and n.tenant = r.tenant and n.run = r.run and n.valid_from <= $2
+        union all
+        select ` + added + ` from steps_history h
+        where h.build = r.build and h.tenant = r.tenant and h.run = r.run and h.valid_from <= $2 and h.valid_to > $2) s) p
 where true`
 
 	stepRow = `s.tenant, s.run, s.path, s.ordinal, s.title, s.kind, s.agent, s.agent_version, s.template, s.template_version,
     s.workflow, s.priority, s.requested_by, s.created, s.state, s.attempts, s.input_hash, s.reason, s.error_code, s.error_message,
     s.provider, s.model, s.simulated,
     s.tokens_input, s.tokens_cached, s.tokens_cache_write, s.tokens_output, s.tokens_reasoning,
-    s.cost, s.scheduled, s.started, s.ended, s.retry_at, s.position, s.updated, s.needs, s.condition, s.input, s.output`
+    s.cost, s.scheduled, s.started, s.ended, s.retry_at, s.version, s.position, s.updated, s.needs, s.condition, s.input, s.output`
 
 	stepChanging = `tenant, run, path, agent, agent_version, template, template_version, state, attempts, input_hash, reason,
     error_code, error_message, provider, model, simulated, ` + tokenColumns + `,
-    cost, scheduled, started, ended, retry_at, position, updated`
+    cost, scheduled, started, ended, retry_at, version, position, updated`
 
 	stepsNow = `
 select ` + stepRow + ` from steps s

@@ -105,7 +105,7 @@ func TestTwoBuildsRunSideBySide(t *testing.T) {
 	if before != after {
 		t.Errorf("the rebuilt read models differ from the live ones:\n%s\n%s", before, after)
 	}
-	if n := u.count(asking, `select count(*) from projection_builds where projection = 'runs' and version = 2 and state = 'live'`); n != 1 {
+	if n := u.count(asking, `select count(*) from projection_builds where projection = 'runs' and version = 3 and state = 'live'`); n != 1 {
 		t.Errorf("%d live builds of the next version of the read model runs", n)
 	}
 }

@@ -24,6 +24,7 @@
 //	internal/anchor               → internal/checkpoint, internal/log | it keeps checkpoints and judges none
 //	internal/auth                 → domain
 //	internal/bench                → api/v1, domain, internal/eventstore, internal/eventstore/postgres, internal/pg, sdk/go | it measures from outside, and starts nothing
+//	internal/blob/...             → domain | it keeps ciphertext and knows no key store
 //	internal/checker              → nothing | it judges from outside, and shares no code with what it judges
 //	internal/checkpoint           → domain, events, internal/pg | it sees leaves and hashes, never what an event means
 //	internal/config               → domain
@@ -93,7 +94,9 @@
 //	github.com/google/uuid                        in api, internal/bench, internal/eventstore/postgres, sdk/go
 //	github.com/jackc/pgx/v5                       in internal/bench, internal/checker, internal/checkpoint, internal/embedded, internal/eventstore/postgres, internal/keys/postgres, internal/lock, internal/pg, internal/projection/postgres, internal/reaction, internal/worker, projections
 //	github.com/jedib0t/go-pretty/v6               in cmd/hish, internal/watch
+//	github.com/johannesboyne/gofakes3             in tests
 //	github.com/kljensen/snowball                  in library
+//	github.com/minio/minio-go/v7                  in internal/blob/s3
 //	github.com/pressly/goose/v3                   in internal/pg
 //	github.com/prometheus/client_golang           in internal/telemetry
 //	github.com/rogpeppe/go-internal               in tests

@@ -33,6 +33,13 @@ type Options struct {
 	// Ordered reports whether an event ordered the destruction of a key. Without
 	// it a record that says "destroyed" is believed.
 	Ordered func(ctx context.Context, order domain.StreamID, key string) (bool, error)
+	// Blobs keeps sealed values for which an event has no room; nil: they stay in
+	// the event, however large it becomes.
+	Blobs Blobs
+	// EventLimit is how many bytes of data an event may carry; 0: 64 KiB.
+	EventLimit int
+	// ValueLimit is how many bytes one value may have; 0: 1 MiB.
+	ValueLimit int
 }
 
 const (
@@ -94,6 +101,12 @@ func Open(ctx context.Context, store Store, root []byte, opts Options) (*Ring, e
 	}
 	if opts.Random == nil {
 		opts.Random = rand.Reader
+	}
+	if opts.EventLimit == 0 {
+		opts.EventLimit = 64 << 10
+	}
+	if opts.ValueLimit == 0 {
+		opts.ValueLimit = 1 << 20
 	}
 	if opts.Block == 0 {
 		opts.Block = 256

@@ -14,8 +14,13 @@ import (
 )
 
 // prefix begins every sealed value: `sealed:v1:<key id>:<base64url>`, where the
-// bytes are a nonce and the AES-256-GCM ciphertext.
-const prefix = "sealed:v1:"
+// bytes are a nonce and the AES-256-GCM ciphertext. Where an event would become
+// too large the bytes lie in the blob store, and their address stands in the event:
+// `sealed:blob:<key id>:<address>`.
+const (
+	prefix        = "sealed:v1:"
+	outsidePrefix = "sealed:blob:"
+)
 
 // Place is where a sealed value stands; one that was moved does not open.
 type Place struct {
@@ -36,19 +41,28 @@ func (r *Ring) Seal(ctx context.Context, stream domain.StreamID, content string,
 	if a, ok := e.(events.About); ok {
 		about = a.AboutPerson()
 	}
-	sealed, err = events.Rewrite(e, func(f events.Field, value []byte) ([]byte, error) {
-		id, k, err := r.keyFor(ctx, stream, f.Class, content, about)
-		if err != nil {
-			return nil, err
+	size := 0
+	pass := func(put put) func(events.Field, []byte) ([]byte, error) {
+		return func(f events.Field, value []byte) ([]byte, error) {
+			id, k, err := r.keyFor(ctx, stream, f.Class, content, about)
+			if err != nil {
+				return nil, err
+			}
+			if f.Class == events.Content {
+				content = id
+			}
+			if !slices.Contains(used, id) {
+				used = append(used, id)
+			}
+			out, err := r.seal(id, k, Place{stream, e.EventType(), f.Path}, f.JSON, value, put)
+			size += len(out)
+			return out, err
 		}
-		if f.Class == events.Content {
-			content = id
-		}
-		if !slices.Contains(used, id) {
-			used = append(used, id)
-		}
-		return r.seal(id, k, Place{stream, e.EventType(), f.Path}, f.JSON, value)
-	})
+	}
+	sealed, err = events.Rewrite(e, pass(nil))
+	if err == nil && r.opts.Blobs != nil && size > r.opts.EventLimit/4 {
+		sealed, err = r.fit(ctx, stream, e, sealed, pass)
+	}
 	if err != nil || len(used) == 0 {
 		return sealed, "", content, err
 	}
@@ -76,13 +90,20 @@ func (r *Ring) keyFor(ctx context.Context, stream domain.StreamID, c events.Clas
 	return id, k, err
 }
 
+// put keeps the bytes of a sealed value elsewhere and returns their address; nil:
+// they stay in the event.
+type put func(raw []byte) (address string, err error)
+
 // seal makes the text of a sealed value, in quotes where JSON stands.
-func (r *Ring) seal(id string, k key, p Place, quoted bool, value []byte) ([]byte, error) {
+func (r *Ring) seal(id string, k key, p Place, quoted bool, value []byte, put put) ([]byte, error) {
 	raw := make([]byte, nonceSize, nonceSize+len(value)+k.aead.Overhead())
 	if _, err := r.opts.Random.Read(raw); err != nil {
 		return nil, fmt.Errorf("read random bytes: %w", err)
 	}
 	raw = k.aead.Seal(raw, raw, value, p.bytes())
+	if put != nil && len(value) > r.opts.EventLimit/64 {
+		return r.sealOutside(id, quoted, raw, put)
+	}
 	out := make([]byte, 0, 2+len(prefix)+len(id)+1+base64.RawURLEncoding.EncodedLen(len(raw)))
 	if quoted {
 		out = append(out, '"')
@@ -95,8 +116,11 @@ func (r *Ring) seal(id string, k key, p Place, quoted bool, value []byte) ([]byt
 	return out, nil
 }
 
-// parse takes a sealed value apart.
+// parse takes a sealed value apart. Of one that lies outside, raw is its address.
 func parse(text string) (id string, raw []byte, ok bool) {
+	if id, address, outside := Outside(text); outside {
+		return id, []byte(address), true
+	}
 	rest, ok := strings.CutPrefix(text, prefix)
 	if !ok {
 		return "", nil, false
@@ -129,6 +153,11 @@ func (r *Ring) OpenValue(ctx context.Context, p Place, text string) (plain []byt
 	}
 	if k.destroyed {
 		return nil, true, nil
+	}
+	if _, address, outside := Outside(text); outside {
+		if raw, err = r.fetch(ctx, p.Stream.Tenant(), address); err != nil {
+			return nil, false, fmt.Errorf("open %s %s of %s: %w", p.Type, p.Field, p.Stream, err)
+		}
 	}
 	plain, err = k.aead.Open(nil, raw[:nonceSize], raw[nonceSize:], p.bytes())
 	if err != nil {

@@ -55,6 +55,7 @@
 //	internal/telemetry/tracing    → commands, domain, events, internal/eventstore, internal/lease, internal/llm, internal/log, internal/reaction | it wraps the parts it is given, and none knows it
 //	internal/testenv              → internal/embedded | a tool for developers, in no program
 //	internal/timer                → domain
+//	internal/upload               → domain, internal/blob, internal/pg | it keeps parts and knows no decider
 //	internal/watch                → api/v1, internal/output/plain, sdk/go | it shows what the API answers
 //	internal/worker               → commands, domain, internal/failpoint, internal/lease, internal/pg, internal/telemetry
 //	sdk/go                        → api/v1 | it speaks HTTP; what it shows to others' programs is not internal
@@ -71,7 +72,7 @@
 //	pg.Owner    by cmd/hishamos, internal/keys/postgres | to migrate, and closed before anything else is opened; the key store owns the one table of its database
 //	pg.Reader   by cmd/hishamos, internal/eventstore/postgres | what requests ask
 //	pg.Scope    by internal/eventstore/postgres | a Reader as one tenant
-//	pg.Writer   by cmd/hishamos, internal/checkpoint, internal/eventstore/postgres, internal/projection/postgres, internal/reaction, internal/worker | appender, relay, runners, verify
+//	pg.Writer   by cmd/hishamos, internal/checkpoint, internal/eventstore/postgres, internal/projection/postgres, internal/reaction, internal/upload, internal/worker | appender, relay, runners, verify
 //
 // # Libraries
 //
@@ -92,7 +93,7 @@
 //	github.com/google/go-cmp                      in tests
 //	github.com/google/jsonschema-go               in internal/generate
 //	github.com/google/uuid                        in api, internal/bench, internal/eventstore/postgres, sdk/go
-//	github.com/jackc/pgx/v5                       in internal/bench, internal/checker, internal/checkpoint, internal/embedded, internal/eventstore/postgres, internal/keys/postgres, internal/lock, internal/pg, internal/projection/postgres, internal/reaction, internal/worker, projections
+//	github.com/jackc/pgx/v5                       in internal/bench, internal/checker, internal/checkpoint, internal/embedded, internal/eventstore/postgres, internal/keys/postgres, internal/lock, internal/pg, internal/projection/postgres, internal/reaction, internal/upload, internal/worker, projections
 //	github.com/jedib0t/go-pretty/v6               in cmd/hish, internal/watch
 //	github.com/johannesboyne/gofakes3             in tests
 //	github.com/kljensen/snowball                  in library

@@ -40,6 +40,8 @@ type Options struct {
 	Tasks      Tasks
 	Workflows  Workflows
 	Usage      Usage
+	Files      Files
+	Uploads    Uploads
 	Contents   Contents // nil: nothing is sealed
 	Erasures   Erasures
 	Library    *library.Library
@@ -86,6 +88,7 @@ type Options struct {
 	TokenRate, TenantRate int
 
 	MaxBody      int64         // bytes of a request body; 0: 1 MiB
+	UploadLimit  int64         // bytes of a file; 0: 10 GB
 	Wait         time.Duration // how long a query waits for its position; 0: 5 s
 	Heartbeat    time.Duration // of event streams; 0: 15 s
 	WriteTimeout time.Duration // of one write to an event stream; 0: 10 s
@@ -112,6 +115,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.MaxBody == 0 {
 		o.MaxBody = 1 << 20
+	}
+	if o.UploadLimit == 0 {
+		o.UploadLimit = 10e9
 	}
 	if o.Wait == 0 {
 		o.Wait = 5 * time.Second

@@ -15,7 +15,7 @@ import (
 )
 
 // checkRequest refuses, before an endpoint sees it, what no endpoint takes.
-func checkRequest(r *http.Request, body []byte) error {
+func checkRequest(r *http.Request, body []byte, route row) error {
 	if err := checkQuery(r.URL.RawQuery); err != nil {
 		return err
 	}
@@ -24,7 +24,7 @@ func checkRequest(r *http.Request, body []byte) error {
 			return domain.InvalidField(name, "is empty", "leave it out, or give it a value")
 		}
 	}
-	if (r.Method == http.MethodPut || r.Method == http.MethodDelete) && r.Header.Get("If-Match") == "" {
+	if (r.Method == http.MethodPut || r.Method == http.MethodDelete) && !route.tus && r.Header.Get("If-Match") == "" {
 		return errNoIfMatch
 	}
 	if isYAML(r.Header.Get("Content-Type")) {

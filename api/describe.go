@@ -236,6 +236,16 @@ var explanations = map[string]explanation{
 	"stream-log": {"Every event that you may see, as it happens. " + aboutStreams, nil},
 	"log-head":   {"The newest position, its hash and the identity of the log.", nil},
 
+	"upload-options":   {"Uploads follow the tus protocol, version 1.0.0, so its clients can be used as they are.", nil},
+	"create-upload":    {"Begins an upload of a size. Send the content with PATCH to where Location says. Its room is taken at once; what the tenant may keep is HISHAMOS_UPLOAD_QUOTA. " + aboutWrites, nil},
+	"get-upload":       {"Where to go on, after a broken connection or a restart of the server: also asked with HEAD.", nil},
+	"append-upload":    {"Takes content as it comes; it is encrypted before it is written anywhere. When the connection breaks, what arrived is kept, in full after every 4 MiB. The last byte completes the file.", nil},
+	"end-upload":       {"Nothing of it is kept. A file that is complete can only be erased.", nil},
+	"list-files":       {"Files and uploads of the tenant, without those that were removed. " + aboutLists, nil},
+	"get-file":         {"What is known of a file. Name, media type and digest need `content:read`.", nil},
+	"get-file-content": {"The content, as it was uploaded; parts of it with Range. Needs `content:read` besides.", nil},
+	"erase-file":       {"Destroys the key of a file that is complete: nobody can read it any more, in no copy and no backup, and its blobs are removed. A run that still needs it fails. " + aboutWrites, map[string]any{"reason": "no longer needed"}},
+
 	"rotate-token": {"The old secret stops working; the new one works when the answer comes. " + aboutWrites, map[string]any{}},
 	"me":           {"Whose token this is, and what it may do.", nil},
 	"metrics-v1":   {"Everything the process counts and measures.", nil},

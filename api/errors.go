@@ -53,7 +53,14 @@ var exceptions = map[string]int{
 	errNotAcceptable.Code: http.StatusNotAcceptable,
 	errBodyCut.Code:       http.StatusRequestTimeout,
 	errFuture.Code:        http.StatusBadRequest,
+	errUploadType.Code:    http.StatusUnsupportedMediaType,
+	"upload.cut":          http.StatusRequestTimeout,
+	"upload.checksum":     statusChecksum,
+	"blob.store_full":     http.StatusInsufficientStorage,
 }
+
+// statusChecksum is tus's own.
+const statusChecksum = 460
 
 // The errors that are born here.
 var (

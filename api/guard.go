@@ -87,9 +87,11 @@ func (s *server) guard(g *gin.Context) {
 	if s.cors(g) {
 		return
 	}
-	if err := s.readBody(g, c); err != nil {
-		s.fail(g, err)
-		return
+	if r.Method != http.MethodPatch { // whose body is the part of a file: see upload.go
+		if err := s.readBody(g, c); err != nil {
+			s.fail(g, err)
+			return
+		}
 	}
 	g.Next()
 }
@@ -118,13 +120,13 @@ func (s *server) cors(g *gin.Context) bool {
 	h := g.Writer.Header()
 	h.Add("Vary", "Origin")
 	h.Set("Access-Control-Allow-Origin", origin)
-	h.Set("Access-Control-Expose-Headers", strings.Join([]string{headerPosition, headerCommand, headerRequest, "ETag", "Location", "Preference-Applied", "RateLimit", "RateLimit-Policy", "Retry-After"}, ", "))
+	h.Set("Access-Control-Expose-Headers", strings.Join([]string{headerPosition, headerCommand, headerRequest, "ETag", "Location", "Preference-Applied", headerTus, headerOffset, headerLength, headerExpires, "RateLimit", "RateLimit-Policy", "Retry-After"}, ", "))
 	h.Set("Cross-Origin-Resource-Policy", "cross-origin")
 	if g.Request.Method != http.MethodOptions || g.GetHeader("Access-Control-Request-Method") == "" {
 		return false
 	}
-	h.Set("Access-Control-Allow-Methods", "GET, POST, PUT, DELETE")
-	h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, Last-Event-ID, Prefer, Traceparent, "+headerPosition+", "+headerRequest)
+	h.Set("Access-Control-Allow-Methods", "GET, POST, PUT, PATCH, DELETE")
+	h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, Last-Event-ID, Prefer, Traceparent, Range, "+headerTus+", "+headerOffset+", "+headerLength+", "+headerMetadata+", "+headerChecksum+", "+headerPosition+", "+headerRequest)
 	h.Set("Access-Control-Max-Age", "600")
 	g.AbortWithStatus(http.StatusNoContent)
 	return true
@@ -170,7 +172,10 @@ func (s *server) enter(r row) func(huma.Context, func(huma.Context)) {
 		err := s.admit(g, r)
 		s.trace(g, r, err)
 		if err == nil {
-			err = checkRequest(g.Request, callOf(g.Request.Context()).body)
+			err = checkRequest(g.Request, callOf(g.Request.Context()).body, r)
+		}
+		if r.tus {
+			err = errors.Join(err, speaksTus(g))
 		}
 		if err == nil && r.fresh {
 			err = s.reflect(g.Request.Context(), g.GetHeader(headerPosition), !r.command)

@@ -2,9 +2,11 @@ package api
 
 import (
 	"context"
+	"io"
 	"time"
 
 	"github.com/hishamos/hishamos/api/v1"
+	"github.com/hishamos/hishamos/commands"
 	"github.com/hishamos/hishamos/domain"
 )
 
@@ -62,6 +64,13 @@ type VersionFilter struct {
 	At        domain.Position
 }
 
+// FileFilter says which files are wanted.
+type FileFilter struct {
+	State     string // empty: those that were not removed
+	OldestTop bool   // order by creation, ascending instead of descending
+	At        domain.Position
+}
+
 // UsageFilter is a period: days from and to, both included, and what is wanted
 // of it.
 type UsageFilter struct {
@@ -105,6 +114,28 @@ type (
 		RunKeys(ctx context.Context, run domain.StreamID) ([]string, error)
 		// PersonKey returns the key of a person's names.
 		PersonKey(ctx context.Context, t domain.Tenant, person string) (string, error)
+	}
+	// Files is what can be read of files.
+	Files interface {
+		File(ctx context.Context, t domain.Tenant, id string, at domain.Position) (v1.File, error)
+		Files(ctx context.Context, t domain.Tenant, f FileFilter, p Page) (items []v1.File, next string, err error)
+	}
+	// Uploads takes the content of files, and gives it back.
+	Uploads interface {
+		// Begin makes room for a file, and the key of its content.
+		Begin(ctx context.Context, file domain.StreamID, size int64) (key string, expires time.Time, err error)
+		// GiveBack undoes Begin.
+		GiveBack(ctx context.Context, file domain.StreamID) error
+		// State is how far an upload is; a file that was removed is not found.
+		State(ctx context.Context, file domain.StreamID) (UploadState, error)
+		// Append keeps what a body brings and returns how much is kept then.
+		Append(ctx context.Context, file domain.StreamID, offset int64, body io.Reader, check *Checksum) (int64, error)
+		// Finish returns the command that completes a file of which all is kept.
+		Finish(ctx context.Context, file domain.StreamID) (commands.CompleteUpload, error)
+		// Open opens a complete file.
+		Open(ctx context.Context, file domain.StreamID) (*FileContent, error)
+		// Keys returns the keys of a complete file.
+		Keys(ctx context.Context, file domain.StreamID) ([]string, error)
 	}
 	// Usage is what can be read of a period.
 	Usage interface {

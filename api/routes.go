@@ -29,6 +29,7 @@ type row struct {
 	fresh   bool // waits for the caller's position and states its own
 	command bool // carries out a command
 	body    bool // takes a body
+	tus     bool // speaks the protocol of uploads
 	mount   func(*server, huma.Operation)
 }
 
@@ -66,6 +67,7 @@ func table() []row {
 	open := func(path, open, name, summary string, mount func(*server, huma.Operation)) row {
 		return row{Route: Route{http.MethodGet, path, "", open, name, summary}, mount: mount}
 	}
+	tus := func(r row) row { r.tus, r.body = true, false; return r }
 	const created, ok = http.StatusCreated, http.StatusOK
 	return []row{
 		do(http.MethodPost, "/workflows/{workflow}/runs", created, domain.RunStart, "start-run", "Start a run", endpoint((*server).startRun)),
@@ -96,6 +98,16 @@ func table() []row {
 		get("/tasks", domain.TaskRead, "list-tasks", "List tasks", endpoint((*server).listTasks)),
 		stream("/tasks/stream", domain.TaskRead, "stream-tasks", "Follow the list of tasks", streaming((*server).streamTasks)),
 		get("/tasks/{task}", domain.TaskRead, "get-task", "Read a task and its result", endpoint((*server).getTask)),
+
+		tus(row{Route: Route{http.MethodOptions, base + "/uploads", "", public, "upload-options", "Read what uploads may be"}, status: http.StatusNoContent, mount: endpoint((*server).uploadOptions)}),
+		tus(do(http.MethodPost, "/uploads", created, domain.FileWrite, "create-upload", "Begin to upload a file", endpoint((*server).createUpload))),
+		tus(stream("/uploads/{file}", domain.FileWrite, "get-upload", "Read how far an upload is", endpoint((*server).getUpload))),
+		tus(row{Route: Route{http.MethodPatch, base + "/uploads/{file}", domain.FileWrite, "", "append-upload", "Send content of a file"}, status: http.StatusNoContent, mount: appendUpload}),
+		tus(do(http.MethodDelete, "/uploads/{file}", http.StatusNoContent, domain.FileWrite, "end-upload", "Give an upload up", endpoint((*server).endUpload))),
+		get("/files", domain.FileRead, "list-files", "List files", endpoint((*server).listFiles)),
+		get("/files/{file}", domain.FileRead, "get-file", "Read about a file", endpoint((*server).getFile)),
+		stream("/files/{file}/content", domain.FileRead, "get-file-content", "Read the content of a file", fileContent),
+		do(http.MethodPost, "/files/{file}/erase", ok, domain.ContentErase, "erase-file", "Erase a file, for ever", endpoint((*server).eraseFile)),
 
 		get("/analytics/workflows", domain.AnalyticsRead, "workflow-analytics", "Runs, durations, tokens and cost by workflow and day", endpoint((*server).workflowAnalytics)),
 		get("/analytics/agents", domain.AnalyticsRead, "agent-analytics", "Steps, durations, tokens and cost by agent and day", endpoint((*server).agentAnalytics)),
@@ -149,6 +161,10 @@ func operationOf(spec *huma.OpenAPI, method, path string) *huma.Operation {
 		return item.Put
 	case http.MethodDelete:
 		return item.Delete
+	case http.MethodPatch:
+		return item.Patch
+	case http.MethodOptions:
+		return item.Options
 	}
 	return item.Get
 }

@@ -17,6 +17,7 @@ type Erasure interface {
 // The subjects of an erasure.
 const (
 	EraseRun    = "run"
+	EraseFile   = "file"
 	ErasePerson = "person"
 	EraseTenant = "tenant"
 )
@@ -25,8 +26,8 @@ const (
 // those are, and that nothing goes on that still needs them.
 type OrderErasure struct {
 	Order   domain.StreamID // made by ErasureOrder
-	Subject string          // EraseRun, ErasePerson or EraseTenant
-	ID      string          // of the run, of the actor, or of the tenant
+	Subject string          // EraseRun, EraseFile, ErasePerson or EraseTenant
+	ID      string          // of the run, the file, the actor, or the tenant
 	Keys    []string
 	Reason  string
 }
@@ -35,7 +36,7 @@ type OrderErasure struct {
 type CompleteErasure struct{ Order domain.StreamID }
 
 // ErasureOrder is the stream of an order, of which there is one per thing that is
-// erased: a run, a tenant, or one key of a person.
+// erased: a run, a file, a tenant, or one key of a person.
 func ErasureOrder(t domain.Tenant, subject, thing string) domain.StreamID {
 	return domain.NamedStreamID(t, "erasure", subject+"/"+thing)
 }
@@ -61,8 +62,8 @@ func (CompleteErasure) isErasure() {}
 // Validate implements Command.
 func (c OrderErasure) Validate() error {
 	switch {
-	case !slices.Contains([]string{EraseRun, ErasePerson, EraseTenant}, c.Subject):
-		return domain.InvalidField("subject", "is not one that can be erased", "use run, person or tenant")
+	case !slices.Contains([]string{EraseRun, EraseFile, ErasePerson, EraseTenant}, c.Subject):
+		return domain.InvalidField("subject", "is not one that can be erased", "use run, file, person or tenant")
 	case c.ID == "":
 		return domain.InvalidField("id", "is missing", "name what is to be erased")
 	case len(c.Reason) > 1000:

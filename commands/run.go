@@ -23,7 +23,8 @@ type StartRun struct {
 	Inputs     map[string]json.RawMessage
 	Agents     map[string]domain.Ref
 	Templates  map[string]domain.Ref
-	Priority   int // -100 to 100, greater first
+	Files      []string // that the inputs refer to, and that who starts the run may read
+	Priority   int      // -100 to 100, greater first
 }
 
 // StepResult names the attempt a worker reports on and what it spent.

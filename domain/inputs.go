@@ -127,6 +127,9 @@ var shapes = map[string]string{
 	"list": "list", "table": "list", "object": "object", "file": "text or object", "work_item": "text or object",
 }
 
+// fileTypes are the types in whose place a file can be referred to.
+var fileTypes = []string{"text", "document", "code", "diff", "file"}
+
 func shapeOf(raw json.RawMessage) string {
 	switch raw[0] {
 	case '"':
@@ -173,6 +176,9 @@ func (p Parameter) expects() string {
 // renders a prompt can count tokens.
 func (p Parameter) check(raw json.RawMessage) (message, fix string) {
 	shape := shapeOf(raw)
+	if _, refers := FileReference(raw); refers && slices.Contains(fileTypes, p.Type) {
+		return "", ""
+	}
 	if want, ok := shapes[p.Type]; ok && !strings.Contains(want, shape) {
 		return fmt.Sprintf("must be %s, not %s", p.expects(), shape), "send " + p.expects()
 	}

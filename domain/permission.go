@@ -26,6 +26,12 @@ const (
 	TaskCreate Permission = "task:create"
 	TaskRead   Permission = "task:read"
 
+	// FileRead shows files and lets runs use them; their content needs
+	// content:read besides.
+	FileRead Permission = "file:read"
+	// FileWrite uploads files, and ends uploads.
+	FileWrite Permission = "file:write"
+
 	AnalyticsRead Permission = "analytics:read"
 
 	LogRead Permission = "log:read"
@@ -39,5 +45,5 @@ const (
 // Permissions lists every permission in the order of the reference page.
 var Permissions = []Permission{
 	RunStart, RunRead, RunCancel, RunWork, ContentRead, ContentErase, WorkflowRead, WorkflowWrite, AgentRead,
-	TaskCreate, TaskRead, AnalyticsRead, LogRead, LogReadAll, LogManage, TokenManage,
+	TaskCreate, TaskRead, FileRead, FileWrite, AnalyticsRead, LogRead, LogReadAll, LogManage, TokenManage,
 }

@@ -26,7 +26,8 @@ type Work struct {
 	Agent    Ref             `json:"agent"`
 	Template Ref             `json:"template"`
 	Input    json.RawMessage `json:"input"`
-	Priority int             `json:"priority"` // greater first
+	Files    []string        `json:"files,omitempty"` // that the input may refer to
+	Priority int             `json:"priority"`        // greater first
 	Effect   EffectClass     `json:"effect"`
 	Begun    bool            `json:"begun,omitempty"` // its effect may have happened: an at-most-once one is not offered again
 	Deadline time.Time       `json:"deadline"`        // when the attempt times out

@@ -11,8 +11,8 @@ type Erasure interface {
 // ErasureOrdered says that keys are to be destroyed, for ever: what they sealed
 // then reads as erased, everywhere and as of any time.
 type ErasureOrdered struct {
-	Subject string   `json:"subject"` // run, person or tenant
-	ID      string   `json:"id"`      // of the run, of the actor, or of the tenant
+	Subject string   `json:"subject"` // run, file, person or tenant
+	ID      string   `json:"id"`      // of the run, the file, the actor, or the tenant
 	Keys    []string `json:"keys"`    // that are to be destroyed
 	Reason  string   `json:"reason,omitempty" class:"content"`
 }

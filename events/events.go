@@ -74,7 +74,7 @@ var ErrUnknownType = &domain.Error{
 
 var catalogue = func() map[string]Type {
 	m := make(map[string]Type)
-	for _, table := range [][]Type{runTypes, workflowTypes, identityTypes, systemTypes, erasureTypes} {
+	for _, table := range [][]Type{runTypes, workflowTypes, identityTypes, systemTypes, erasureTypes, fileTypes} {
 		for _, t := range table {
 			if _, twice := m[t.Name]; twice {
 				panic("event type listed twice: " + t.Name)

@@ -16,6 +16,8 @@ func TestTheseFieldsAreProtected(t *testing.T) {
 	t.Parallel()
 	want := map[string]map[string]events.Class{
 		"erasure.ordered":    {"reason": events.Content},
+		"file.upload_begun":  {"key": events.Content, "media_type": events.Content, "name": events.Content},
+		"file.uploaded":      {"digest": events.Content},
 		"run.cancelled":      {"reason": events.Content},
 		"run.completed":      {"outputs": events.Content},
 		"run.failed":         {"fault.message": events.Content},

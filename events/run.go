@@ -23,6 +23,7 @@ type RunStarted struct {
 	Inputs     map[string]json.RawMessage `json:"inputs" class:"content"`
 	Agents     map[string]domain.Ref      `json:"agents,omitempty"`    // by agent id
 	Templates  map[string]domain.Ref      `json:"templates,omitempty"` // by template id
+	Files      []string                   `json:"files,omitempty"`     // that the inputs refer to
 	Priority   int                        `json:"priority,omitempty"`
 	Deadline   *time.Time                 `json:"deadline,omitempty"`
 }

@@ -30,7 +30,13 @@ type Ports struct {
 	ErasureKeys func(ctx context.Context, order domain.StreamID) ([]string, error)
 	// Destroy destroys keys for ever, because of an order; again changes nothing.
 	Destroy func(ctx context.Context, order domain.StreamID, keys []string) error
-	Logger  *slog.Logger // nil: the default
+	// SettleUpload drops what is kept of an upload beside a file that is complete.
+	SettleUpload func(ctx context.Context, file domain.StreamID) error
+	// RemoveFile takes away all that is kept of a file that was removed.
+	RemoveFile func(ctx context.Context, file domain.StreamID) error
+	// RemoveErased takes away the blobs of what an order erases.
+	RemoveErased func(ctx context.Context, t domain.Tenant, subject, id string) error
+	Logger       *slog.Logger // nil: the default
 }
 
 func (p Ports) logger() *slog.Logger {

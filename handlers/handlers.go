@@ -13,5 +13,5 @@ import "github.com/hishamos/hishamos/internal/reaction"
 
 // All lists every reaction.
 func All(p Ports) []reaction.Reaction {
-	return []reaction.Reaction{advanceRun(p), erase(p)}
+	return []reaction.Reaction{advanceRun(p), erase(p), sweepBlobs(p)}
 }

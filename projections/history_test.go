@@ -201,6 +201,17 @@ func (h *history) other(tenant domain.Tenant, random *rand.Rand) {
 	if random.IntN(2) == 0 {
 		h.add(w, events.WorkflowArchived{})
 	}
+	f := h.stream(tenant, "file")
+	h.add(f, events.UploadBegun{Name: "plan.txt", MediaType: "text/plain", Size: 3, Key: "key", Expires: h.now})
+	if random.IntN(4) > 0 {
+		h.add(f, events.FileUploaded{Blob: fmt.Sprint("blob", h.n), Size: 3, Digest: "d"})
+		if random.IntN(2) == 0 {
+			h.add(f, events.FileUsed{By: "run_1"})
+		}
+	}
+	if random.IntN(4) == 0 {
+		h.add(f, events.FileRemoved{Reason: "erased"})
+	}
 	k := h.stream(tenant, "token")
 	h.add(k, events.TokenIssued{Tenant: tenant, Actor: domain.Actor{ID: "bob", Kind: domain.Human}, Permissions: []domain.Permission{domain.RunRead}, SecretHash: "sha256:" + fmt.Sprint(h.n)})
 	h.add(k, events.TokenRotated{SecretHash: "sha256:new" + fmt.Sprint(h.n)})

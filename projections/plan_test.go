@@ -75,6 +75,10 @@ func fillMany(t *testing.T, pool *pgxpool.Pool) {
 	delete(flow, "valid_to")
 	copies("workflow_versions", flow)
 	copies("workflow_versions", map[string]string{"tenant": `'default'`, "workflow": `'workflow_long'`, "definition_version": "n", "position": "n"})
+	file := map[string]string{"tenant": tenant, "file": `'file_' || n`, "state": `(array['ready','removed','uploading'])[1 + (n / 2) % 3]`, "valid_from": `n`, "position": `n`}
+	copies("files", file)
+	file["valid_to"] = `n + 1`
+	copies("files_history", file)
 	days := map[string]string{"tenant": tenant, "workflow": `'flow' || n / 400`, "agent": `'agent' || n / 400`, "day": `date '2025-01-01' + n % 400`}
 	copies("usage_days", days)
 	copies("agent_days", days)
@@ -185,6 +189,17 @@ func TestEveryPageOfEveryListIsReadFromAnIndex(t *testing.T) {
 				label := fmt.Sprintf("tasks by %s at %d, oldest first %t", name, at, up)
 				pages(label, func(after string) (string, error) {
 					p, err := projections.Tasks{DB: db(label)}.List(t.Context(), tenant, f, after, 20)
+					return p.Next, err
+				})
+			}
+			for name, f := range map[string]projections.FileFilter{"all": {}, "state": {State: "ready"}} {
+				if at != 0 && !up {
+					continue
+				}
+				f.At, f.OldestFirst = at, up
+				label := fmt.Sprintf("files by %s at %d, oldest first %t", name, at, up)
+				pages(label, func(after string) (string, error) {
+					p, err := projections.Files{DB: db(label)}.List(t.Context(), tenant, f, after, 20)
 					return p.Next, err
 				})
 			}

@@ -21,7 +21,7 @@ import (
 
 // All is every projection, for the runner.
 func All() []*projection.Definition {
-	return []*projection.Definition{RunsDefinition(), WorkflowsDefinition(), UsageDefinition(), TokensDefinition(), ErasuresDefinition()}
+	return []*projection.Definition{RunsDefinition(), WorkflowsDefinition(), UsageDefinition(), TokensDefinition(), ErasuresDefinition(), FilesDefinition()}
 }
 
 // DB is what queries run on: a pool, or a transaction whose tenant is set.

@@ -64,6 +64,9 @@ func TestNoQueryAnswersAnotherTenant(t *testing.T) {
 		if p, err := (projections.Workflows{DB: pool}).List(t.Context(), stranger, projections.WorkflowFilter{At: at}, "", 10); err != nil || len(p.Workflows) > 0 {
 			t.Errorf("workflows at %d: %d, %v", at, len(p.Workflows), err)
 		}
+		if p, err := (projections.Files{DB: pool}).List(t.Context(), stranger, projections.FileFilter{At: at}, "", 10); err != nil || len(p.Files) > 0 {
+			t.Errorf("files at %d: %d, %v", at, len(p.Files), err)
+		}
 	}
 	if days, _, err := (projections.Usage{DB: pool}).Workflows(t.Context(), stranger, projections.UsageFilter{}, "", 0); err != nil || len(days) > 0 {
 		t.Errorf("usage: %v, %v", days, err)

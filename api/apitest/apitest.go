@@ -22,6 +22,7 @@ import (
 	"github.com/hishamos/hishamos/commands"
 	"github.com/hishamos/hishamos/domain"
 	"github.com/hishamos/hishamos/domain/erasure"
+	"github.com/hishamos/hishamos/domain/file"
 	"github.com/hishamos/hishamos/domain/identity"
 	"github.com/hishamos/hishamos/domain/run"
 	"github.com/hishamos/hishamos/domain/workflow"
@@ -56,6 +57,7 @@ type Server struct {
 	Store   *memory.Store
 	Log     *Buffer
 	Models  *Models
+	Shelf   *Shelf
 	Waiter  *Waiter
 	Tokens  *Tokens
 	Options api.Options
@@ -99,14 +101,15 @@ func New(t testing.TB, change ...func(*api.Options)) *Server {
 	}
 	s := &Server{Store: memory.New(memory.Options{}), Log: &Buffer{}, Tokens: newTokens()}
 	s.Models = &Models{store: s.Store}
+	s.Shelf = newShelf(s.Store)
 	s.Waiter = &Waiter{store: s.Store}
 	hub := live.New(memory.Tenants{Store: s.Store}, live.Options{Poll: time.Hour})
 	running, stop := context.WithCancel(context.Background())
 	stopped := make(chan struct{})
 	go func() { defer close(stopped); hub.Run(running, s.Store.Wake()) }()
 	s.Options = api.Options{
-		Dispatcher: dispatch.New(s.Store, dispatch.Options{}, dispatch.For(run.Decider), dispatch.For(workflow.Decider), dispatch.For(identity.TokenDecider), dispatch.For(erasure.Decider)),
-		Runs:       s.Models, Tasks: s.Models, Workflows: s.Models, Usage: s.Models, Erasures: s.Models, Library: lib, Waiter: s.Waiter, Hub: hub,
+		Dispatcher: dispatch.New(s.Store, dispatch.Options{}, dispatch.For(run.Decider), dispatch.For(workflow.Decider), dispatch.For(identity.TokenDecider), dispatch.For(erasure.Decider), dispatch.For(file.Decider)),
+		Runs:       s.Models, Tasks: s.Models, Workflows: s.Models, Usage: s.Models, Files: s.Shelf, Uploads: s.Shelf, Erasures: s.Models, Library: lib, Waiter: s.Waiter, Hub: hub,
 		Auth: auth.New(s.Tokens, auth.Options{TTL: -1}), Metrics: telemetry.NewMetrics("test"), DigestKey: bytes.Repeat([]byte{7}, 32),
 		Log: telemetry.NewLogger(s.Log, "api", slog.LevelDebug), Version: "test", Wait: 50 * time.Millisecond, Heartbeat: 20 * time.Millisecond,
 		Committed: s.committed,

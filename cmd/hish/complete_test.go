@@ -13,6 +13,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/hishamos/hishamos/api"
+	"github.com/hishamos/hishamos/api/apitest"
+	hishamos "github.com/hishamos/hishamos/sdk/go"
 )
 
 func TestEveryCommandHasHelpAndAnExampleThatIsUnderstood(t *testing.T) {
@@ -56,7 +58,7 @@ func TestEveryCommandHasHelpAndAnExampleThatIsUnderstood(t *testing.T) {
 }
 
 // forBrowsers are operations that nobody needs at a shell.
-var forBrowsers = []string{"docs", "docs-file", "problems", "problem", "metrics"}
+var forBrowsers = []string{"docs", "docs-file", "problems", "problem", "metrics", "upload-options"}
 
 func TestEveryOperationHasACommand(t *testing.T) {
 	t.Parallel()
@@ -74,10 +76,25 @@ func TestEveryOperationHasACommand(t *testing.T) {
 		"run list --sort started --at 4", "run show " + id, "run events " + id, "task create --agent writer --template text.write -i notes=n", "task list", "task show " + id + ".write",
 		"workflow list", "workflow show stock", "workflow create -f " + file, "workflow edit own -f " + changed, "workflow versions own", "workflow copy stock mine", "workflow archive own",
 		"agent list", "agent show writer", "template list", "template show text.write", "analytics workflows", "analytics agents", "log export", "log head",
-		"token show", "server health", "server ready", "server metrics", "server openapi", "server asyncapi", "server schema run.started.v1", "run cancel " + id, "run erase " + id + " --yes", "erase person ada --yes",
+		"file list", "file upload " + file, "token show", "server health", "server ready", "server metrics", "server openapi", "server asyncapi", "server schema run.started.v1", "run cancel " + id, "run erase " + id + " --yes", "erase person ada --yes",
 	} {
 		b.ok(strings.Fields(line)...)
 	}
+	uploaded := strings.TrimSpace(b.ok("file", "upload", file))
+	if out := b.ok("file", "get", uploaded); !strings.Contains(out, `"title":"Mine"`) {
+		t.Errorf("the content of a file: %s", out)
+	}
+	b.ok("file", "show", uploaded)
+	b.ok("file", "remove", uploaded, "--yes")
+	client, err := hishamos.New(b.server.URL, b.server.Tokens.Secret(apitest.Everything), hishamos.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	begun, err := client.BeginUpload(t.Context(), hishamos.NewUpload{Size: 9}, hishamos.Command{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.ok("file", "remove", begun.ID, "--yes")
 	for _, line := range []string{"run tail --after 0", "task tail --after 0", "log tail --after 0", "run watch " + id} {
 		ctx, stop := context.WithCancel(t.Context())
 		first := &until{f: func(string) bool {

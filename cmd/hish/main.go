@@ -123,7 +123,7 @@ func (a *app) root() *cobra.Command {
 	root.PersistentFlags().BoolVar(&a.asJSON, "json", false, "answer as JSON")
 	root.PersistentFlags().StringVar(&a.url, "url", "", "address of the server, instead of HISHAMOS_URL")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage("%v", err) })
-	root.AddCommand(a.runCommands(), a.workflowCommands(), a.agentCommands(), a.templateCommands(), a.taskCommands(), a.logCommands(), a.eraseCommands(),
+	root.AddCommand(a.runCommands(), a.workflowCommands(), a.agentCommands(), a.templateCommands(), a.taskCommands(), a.fileCommands(), a.logCommands(), a.eraseCommands(),
 		a.analyticsCommand(), a.tokenCommands(), a.serverCommands(), a.versionCommand())
 	addExamples(root)
 	return root

@@ -42,11 +42,12 @@ func (n *node) doorFor(ctx context.Context, q queries, who *auth.Authenticator) 
 		n.hub.Run(ctx, wake)
 	}()
 	return api.New(api.Options{
-		Dispatcher: n.commands, Tracer: n.tracer, Runs: q, Tasks: q, Workflows: q, Usage: q, Contents: contents{n}, Erasures: contents{n}, Library: n.library, Checks: []library.Check{expr.Check},
+		Dispatcher: n.commands, Tracer: n.tracer, Runs: q, Tasks: q, Workflows: q, Usage: q, Files: q, Uploads: uploads{n}, Contents: contents{n}, Erasures: contents{n}, Library: n.library, Checks: []library.Check{expr.Check},
 		Waiter: waiter{n}, Hub: n.hub, Auth: who, Metrics: n.metrics,
 		Committed: n.committedBefore, DigestKey: digestKey[:], RequestKey: n.requestKey, Log: n.logger, Clock: clock{}, Missing: n.missing, Degraded: n.deliveries.failing, Done: ctx.Done(),
 		Epoch: func() uint32 { return uint32(settings.Generation) }, Version: version, LoopbackTrusted: true,
 		ScrapeHash: n.scrapeHash(), TokenRate: n.cfg.TokenRequests, TenantRate: n.cfg.TenantRequests,
+		MaxBody: max(1<<20, int64(n.cfg.ValueLimit)+64<<10), UploadLimit: int64(n.cfg.UploadLimit),
 	}), nil
 }
 
@@ -166,6 +167,9 @@ func (n *node) missing(ctx context.Context) []string {
 	}
 	if err := n.ring.Check(ctx); err != nil {
 		out = append(out, "keys")
+	}
+	if err := n.blobs.Check(ctx); err != nil {
+		out = append(out, "blobs")
 	}
 	if _, err := n.log.Topics(ctx, "hishamos."); err != nil {
 		out = append(out, "kafka")

@@ -54,9 +54,14 @@ func (c contents) RunKeys(ctx context.Context, stream domain.StreamID) ([]string
 	case phase == run.Running:
 		return nil, errRunGoesOn
 	}
+	return c.streamKeys(ctx, stream)
+}
+
+// streamKeys are the keys that the events of a stream name.
+func (n *node) streamKeys(ctx context.Context, stream domain.StreamID) ([]string, error) {
 	var all []string
 	for after := domain.Sequence(0); ; {
-		page, err := c.store.ReadStream(ctx, stream, after, keyPage)
+		page, err := n.store.ReadStream(ctx, stream, after, keyPage)
 		if err != nil {
 			return nil, err
 		}

@@ -36,7 +36,9 @@ func (n *node) openKeys(ctx context.Context) error {
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return fmt.Errorf("read key store id: %w", err)
 	}
-	n.ring, err = keys.Open(ctx, store, root, keys.Options{ID: id, Ordered: orderedIn(n.store)})
+	n.ring, err = keys.Open(ctx, store, root, keys.Options{
+		ID: id, Ordered: orderedIn(n.store), Blobs: shelf{n.blobs}, EventLimit: n.cfg.EventLimit, ValueLimit: int(n.cfg.ValueLimit),
+	})
 	if err != nil || id != "" {
 		return err
 	}
@@ -123,6 +125,8 @@ func (n *node) forget(e projections.Erasure) {
 	switch e.Subject {
 	case commands.EraseRun:
 		n.dispatcher.Forget(func(s domain.StreamID) bool { return s == domain.RunID(e.ID).Stream(e.Tenant) })
+	case commands.EraseFile:
+		n.dispatcher.Forget(func(s domain.StreamID) bool { return s == domain.NewStreamID(e.Tenant, e.ID) })
 	case commands.EraseTenant:
 		n.dispatcher.Forget(func(s domain.StreamID) bool { return s.Tenant() == e.Tenant })
 	}

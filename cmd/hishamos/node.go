@@ -17,6 +17,7 @@ import (
 	"github.com/hishamos/hishamos/commands"
 	"github.com/hishamos/hishamos/domain"
 	"github.com/hishamos/hishamos/events"
+	"github.com/hishamos/hishamos/internal/blob"
 	"github.com/hishamos/hishamos/internal/config"
 	"github.com/hishamos/hishamos/internal/dispatch"
 	"github.com/hishamos/hishamos/internal/eventstore/batch"
@@ -32,6 +33,7 @@ import (
 	"github.com/hishamos/hishamos/internal/telemetry"
 	"github.com/hishamos/hishamos/internal/telemetry/tracing"
 	"github.com/hishamos/hishamos/internal/timer"
+	"github.com/hishamos/hishamos/internal/upload"
 	"github.com/hishamos/hishamos/library"
 )
 
@@ -45,6 +47,8 @@ type node struct {
 	store      *postgres.Store
 	queries    postgres.Queries // the store as requests see it
 	ring       *keys.Ring
+	blobs      blob.Store
+	uploads    *upload.Keeper
 	dispatcher *dispatch.Dispatcher
 	commands   commands.Dispatcher // the dispatcher, watched
 	tracer     *telemetry.Tracer   // nil: no traces are kept
@@ -107,6 +111,9 @@ func openNode(ctx context.Context, cfg config.Config, logger *slog.Logger, show 
 	}
 	n.follow(settings)
 	if err := n.openTracer(ctx); err != nil {
+		return nil, err
+	}
+	if err := n.openBlobs(ctx); err != nil {
 		return nil, err
 	}
 	if err := n.openKeys(ctx); err != nil {

@@ -32,7 +32,7 @@ func (n *node) perform() (worker.Perform, error) {
 		model = n.cfg.Model
 	}
 	loop := &agentloop.Loop{Library: n.library, Provider: tracing.Provider(n.tracer, provider), Model: model, Prices: prices, Random: rand.Reader, Clock: clock{}, Logger: n.logger}
-	return n.bench.perform(loop.Do)
+	return n.bench.perform(n.withFiles(loop.Do))
 }
 
 // text is a JSON string.

@@ -128,6 +128,9 @@ func (n *node) serve(parent context.Context, roles []string, ready func(address 
 	}
 	parts.Go(func() { n.watchSettings(ctx) })
 	start("erasures", n.watchErasures)
+	if has(roleHandlers) {
+		start("files", n.settleFiles)
+	}
 	if has(roleRelay) {
 		start(roleRelay, n.runRelay)
 		if n.broker != nil {

@@ -37,8 +37,11 @@ type verified struct {
 	WrongUpTo   domain.Position     `json:"wrong_up_to,omitempty"` // the checkpoint that does not hold
 	Table       string              `json:"table,omitempty"`       // the table that disagrees
 	Reason      string              `json:"reason,omitempty"`
-	Keys        int                 `json:"keys"`          // that the events name, and that are as they should be
-	Key         string              `json:"key,omitempty"` // that is not
+	Keys        int                 `json:"keys"`            // that the events name, and that are as they should be
+	Key         string              `json:"key,omitempty"`   // that is not
+	Blobs       int                 `json:"blobs"`           // that the events name, read and of the right hash
+	Blob        string              `json:"blob,omitempty"`  // that is not
+	Event       string              `json:"event,omitempty"` // that names it
 	Anchors     string              `json:"anchors"`
 	Checkpoints []checkpoint.Report `json:"checkpoints"`
 	pace
@@ -54,9 +57,9 @@ type verification struct {
 func newVerify() *cobra.Command {
 	var v verification
 	cmd := &cobra.Command{
-		Use: "verify", Short: "Check the hash chain, the tables kept beside it, the keys and the checkpoints of every anchor", Args: noArgs,
-		Long: `Check the hash chain, the tables kept beside it, the keys that events name, and
-the signed checkpoints of every anchor that answers. It goes on from the last time; --full begins at the
+		Use: "verify", Short: "Check the hash chain, the tables kept beside it, the keys, the blobs and the checkpoints of every anchor", Args: noArgs,
+		Long: `Check the hash chain, the tables kept beside it, the keys and the blobs that events
+name, and the signed checkpoints of every anchor that answers. It goes on from the last time; --full begins at the
 first event, which is what to do with a log you do not trust.`,
 		Example: `  hishamos verify
   hishamos verify --full --anchor file:/media/me/hishamos.checkpoints --key hishamos/...+1a2b3c4d+A...`,
@@ -122,13 +125,13 @@ func (o *operation) verify(ctx context.Context, what verification) error {
 			err = finished
 		}
 	}
-	known := 0
+	known, blobs := 0, 0
 	if err == nil {
-		known, err = o.verifyKeys(ctx, from.Position, to.Position)
+		known, blobs, err = o.verifyKeys(ctx, from.Position, to.Position)
 	}
 	v := verified{
 		OK: err == nil, From: from.Position, Position: to.Position, Hash: to.Hash.String(), Anchors: anchored(reports),
-		Checkpoints: reports, Keys: known, pace: paceOf(uint64(to.Position-from.Position), began),
+		Checkpoints: reports, Keys: known, Blobs: blobs, pace: paceOf(uint64(to.Position-from.Position), began),
 	}
 	if err != nil {
 		if !v.explain(err) {
@@ -145,7 +148,7 @@ func (o *operation) verify(ctx context.Context, what verification) error {
 	if v.Position == v.From {
 		return o.answer(v, "nothing new since position %d, head %s; %s", v.Position, v.Hash, v.Anchors)
 	}
-	return o.answer(v, "verified positions %d to %d and %d keys (%s), head %s; %s", from.Position+1, v.Position, v.Keys, v.pace, v.Hash, v.Anchors)
+	return o.answer(v, "verified positions %d to %d, %d keys and %d blobs (%s), head %s; %s", from.Position+1, v.Position, v.Keys, v.Blobs, v.pace, v.Hash, v.Anchors)
 }
 
 // walk checks the log from a mark on, and holds it against the checkpoints.
@@ -197,6 +200,10 @@ func (v *verified) explain(err error) bool {
 	}
 	if e := (*keyError)(nil); errors.As(err, &e) {
 		v.Wrong, v.Key, v.Reason = e.position, e.key, e.cause.Error()
+		return true
+	}
+	if e := (*blobError)(nil); errors.As(err, &e) {
+		v.Wrong, v.Event, v.Blob, v.Reason = e.position, string(e.event), e.address, e.cause.Error()
 		return true
 	}
 	if e := (*checkpoint.TamperError)(nil); errors.As(err, &e) {

@@ -6,6 +6,7 @@ import (
 	"github.com/hishamos/hishamos/commands"
 	"github.com/hishamos/hishamos/domain"
 	"github.com/hishamos/hishamos/domain/erasure"
+	"github.com/hishamos/hishamos/domain/file"
 	"github.com/hishamos/hishamos/domain/identity"
 	"github.com/hishamos/hishamos/domain/logbook"
 	deployed "github.com/hishamos/hishamos/domain/reaction"
@@ -24,6 +25,7 @@ import (
 func aggregates() []dispatch.Aggregate {
 	return []dispatch.Aggregate{
 		dispatch.For(erasure.Decider),
+		dispatch.For(file.Decider),
 		dispatch.For(identity.TokenDecider),
 		dispatch.For(logbook.Decider),
 		dispatch.For(deployed.Decider),
@@ -36,6 +38,7 @@ func aggregates() []dispatch.Aggregate {
 func (n *node) ports() handlers.Ports {
 	p := portsOf(n.store, n.dispatcher, n.ring, n.board, n.timers)
 	p.Logger = n.logger
+	p.SettleUpload, p.RemoveFile, p.RemoveErased = n.uploads.Forget, n.removeFile, n.removeErased
 	p.Dispatcher, p.RunIntents = n.commands, tracing.Intents(n.tracer, p.RunIntents)
 	return p
 }

@@ -62,6 +62,7 @@ func startRun(s State, c commands.StartRun, now time.Time) ([]events.Run, error)
 		Inputs:     inputs,
 		Agents:     c.Agents,
 		Templates:  c.Templates,
+		Files:      c.Files,
 		Priority:   c.Priority,
 	}
 	if limit := time.Duration(def.Deadline); limit > 0 {

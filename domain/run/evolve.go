@@ -54,7 +54,7 @@ func started(s State, e events.RunStarted) State {
 		return s
 	}
 	n := State{
-		phase: Running, engine: e.Engine, def: e.Definition, inputs: e.Inputs, agents: e.Agents, prompts: e.Templates,
+		phase: Running, engine: e.Engine, def: e.Definition, inputs: e.Inputs, agents: e.Agents, prompts: e.Templates, files: e.Files,
 		priority: e.Priority, steps: make([]step, len(e.Definition.Steps)), index: make(map[string]int, len(e.Definition.Steps)),
 	}
 	if e.Deadline != nil {

@@ -68,7 +68,7 @@ func (s *State) work(stream domain.StreamID, i int) domain.Work {
 	def, st := &s.def.Steps[i], &s.steps[i]
 	w := domain.Work{
 		Stream: stream, Path: domain.StepPath(def.ID), Attempt: st.attempt, Kind: def.Kind,
-		Agent: s.agents[def.Agent], Template: s.prompts[def.Template], Input: s.input(i),
+		Agent: s.agents[def.Agent], Template: s.prompts[def.Template], Input: s.input(i), Files: s.files,
 		Priority: s.priority, Effect: def.Effect, Deadline: st.deadline, Begun: st.begunBy != "",
 	}
 	if w.Effect == "" {

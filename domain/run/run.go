@@ -120,6 +120,7 @@ type State struct {
 	inputs   map[string]json.RawMessage
 	agents   map[string]domain.Ref
 	prompts  map[string]domain.Ref // templates
+	files    []string              // that inputs refer to
 	priority int
 	deadline time.Time // zero: none
 	fault    *domain.Fault

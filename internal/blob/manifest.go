@@ -45,8 +45,16 @@ func ReadManifest(ctx context.Context, s Store, t domain.Tenant, a Address) (Man
 	if err != nil {
 		return m, fmt.Errorf("read manifest %s: %w", a, err)
 	}
+	if m, err = ParseManifest(raw); err != nil {
+		return m, fmt.Errorf("read manifest %s: %w", a, err)
+	}
+	return m, nil
+}
+
+// ParseManifest reads a manifest.
+func ParseManifest(raw []byte) (m Manifest, err error) {
 	if err := json.Unmarshal(raw, &m); err != nil || m.Version != manifestVersion {
-		return m, fmt.Errorf("read manifest %s: it is not one of version %d", a, manifestVersion)
+		return m, fmt.Errorf("it is not a manifest of version %d", manifestVersion)
 	}
 	return m, nil
 }

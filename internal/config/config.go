@@ -24,7 +24,7 @@ import (
 // computed, `example` what an error suggests where there is no default, `doc` the
 // sentence of the reference page.
 type Config struct {
-	Data      string     `env:"HISHAMOS_DATA" shown:"~/.local/share/hishamos; for root /var/lib/hishamos" doc:"Folder that holds everything the program keeps: the embedded Postgres, the embedded log, keys."`
+	Data      string     `env:"HISHAMOS_DATA" shown:"~/.local/share/hishamos; for root /var/lib/hishamos" doc:"Folder that holds everything the program keeps: the embedded Postgres, the embedded log, keys, blobs."`
 	Listen    string     `env:"HISHAMOS_LISTEN" envDefault:"127.0.0.1:8080" doc:"Address and port at which the API listens. Without TLS it must be on this machine, unless HISHAMOS_PLAINTEXT is on."`
 	Plaintext Switch     `env:"HISHAMOS_PLAINTEXT" envDefault:"off" doc:"Whether the API may listen without TLS beyond this machine, as behind a proxy that ends TLS: on or off."`
 	TLSCert   string     `env:"HISHAMOS_TLS_CERT" shown:"none: no TLS" doc:"File with the certificate chain of the API, as PEM; read again when it changes."`
@@ -46,6 +46,17 @@ type Config struct {
 
 	KeysURL  Secret `env:"HISHAMOS_KEYS_URL" shown:"files in HISHAMOS_DATA/keys" doc:"Postgres database to keep the encryption keys in; never the one of the events. It needs HISHAMOS_KEYS_ROOT."`
 	KeysRoot Secret `env:"HISHAMOS_KEYS_ROOT" shown:"the file HISHAMOS_DATA/keys/root.key" doc:"Root key, 64 hex digits, that encrypts every other key; losing it loses all content."`
+
+	Blobs         string `env:"HISHAMOS_BLOBS" shown:"the folder blobs in HISHAMOS_DATA" example:"s3://hishamos/blobs" doc:"Where uploaded files and large values are kept, encrypted: a folder that all processes share, or s3://BUCKET/PREFIX."`
+	S3Endpoint    string `env:"HISHAMOS_S3_ENDPOINT" envDefault:"https://s3.amazonaws.com" doc:"Base address of the S3-compatible store of HISHAMOS_BLOBS."`
+	S3Region      string `env:"HISHAMOS_S3_REGION" envDefault:"us-east-1" doc:"Region of the bucket."`
+	S3Credentials string `env:"HISHAMOS_S3_CREDENTIALS" shown:"none" doc:"File with the access key of the bucket, in the form of ~/.aws/credentials, profile default."`
+
+	ValueLimit   Bytes         `env:"HISHAMOS_VALUE_LIMIT" envDefault:"1MiB" min:"65536" max:"8388608" doc:"Largest input or result of a run; what does not fit into an event is kept as a blob, and more is refused with 413."`
+	UploadLimit  Bytes         `env:"HISHAMOS_UPLOAD_LIMIT" envDefault:"10GB" min:"1" max:"137438953472" doc:"Largest file that may be uploaded; a larger one is refused with 413."`
+	UploadQuota  Bytes         `env:"HISHAMOS_UPLOAD_QUOTA" envDefault:"100GB" min:"0" doc:"Bytes of files that one tenant may keep, unfinished uploads included; more is refused with 413."`
+	UploadExpiry time.Duration `env:"HISHAMOS_UPLOAD_EXPIRY" envDefault:"24h" doc:"Time after which an upload that is not complete is given up."`
+	FileExpiry   time.Duration `env:"HISHAMOS_FILE_EXPIRY" envDefault:"720h" doc:"Time after which a file that nothing ever referred to is erased; 0: never."`
 
 	KafkaBrokers     []string    `env:"KAFKA_BROKERS" shown:"the embedded log" doc:"Kafka brokers to publish to, as host:port, separated by commas."`
 	KafkaPartitions  int         `env:"HISHAMOS_KAFKA_PARTITIONS" shown:"16; embedded 4" min:"1" max:"1024" doc:"Partitions of each topic; fixed when the topics are made."`
@@ -97,6 +108,17 @@ func (c Config) EmbeddedPostgres() bool { return !c.DatabaseURL.Set() }
 
 // EmbeddedLog reports whether the program runs its own Kafka-protocol broker.
 func (c Config) EmbeddedLog() bool { return len(c.KafkaBrokers) == 0 }
+
+// BlobBucket returns the bucket that HISHAMOS_BLOBS names, with what to put before
+// the name of every object.
+func (c Config) BlobBucket() (bucket, prefix string, ok bool) {
+	rest, ok := strings.CutPrefix(c.Blobs, "s3://")
+	bucket, prefix, _ = strings.Cut(rest, "/")
+	if prefix = strings.Trim(prefix, "/"); prefix != "" {
+		prefix += "/"
+	}
+	return bucket, prefix, ok
+}
 
 // TraceAddress is the whole address to which spans go; empty: none are made.
 func (c Config) TraceAddress() string {

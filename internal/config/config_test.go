@@ -33,6 +33,8 @@ func TestAnEmptyEnvironmentGivesTheEmbeddedProfile(t *testing.T) {
 		Workers: 8, ShutdownGrace: 20 * time.Second, MavenURL: "https://repo1.maven.org/maven2", KafkaPartitions: 4,
 		LogRetain: config.Retain{Size: 256e6}, Express: true, TokenRequests: 1000, TenantRequests: 5000, QueueLimit: 4096, TenantShare: 50, StreamRate: 200, EventLimit: 65536, AppendLimit: 1048576, RelayLagLimit: 1_000_000, MinFreeDisk: 512e6,
 		CheckpointEvery: 1000, CheckpointInterval: 10 * time.Second,
+		S3Endpoint: "https://s3.amazonaws.com", S3Region: "us-east-1", ValueLimit: 1 << 20, UploadLimit: 10e9, UploadQuota: 100e9,
+		UploadExpiry: 24 * time.Hour, FileExpiry: 720 * time.Hour,
 		IdempotencyDays: 7, OpenAIBaseURL: "https://api.openai.com/v1", Model: "gpt-4.1-mini",
 		TraceForm: "http/protobuf", TraceSampler: "parentbased_traceidratio", TraceRatio: 1, TraceService: "hishamos",
 	}
@@ -57,6 +59,8 @@ func TestEverySettingIsRead(t *testing.T) {
 		"HISHAMOS_CHECKPOINT_KEY=/run/secrets/key", "HISHAMOS_CHECKPOINT_EVERY=10", "HISHAMOS_CHECKPOINT_INTERVAL=1s",
 		"HISHAMOS_METRICS_LISTEN=:9464", "OTEL_EXPORTER_OTLP_ENDPOINT=http://c:4318/", "OTEL_EXPORTER_OTLP_HEADERS=a=b", "OTEL_TRACES_SAMPLER=Always_On",
 		"OTEL_TRACES_SAMPLER_ARG=0.25", "OTEL_SERVICE_NAME=s",
+		"HISHAMOS_BLOBS=s3://bucket/some/prefix/", "HISHAMOS_S3_ENDPOINT=http://minio:9000", "HISHAMOS_S3_REGION=eu", "HISHAMOS_S3_CREDENTIALS=/run/secrets/s3",
+		"HISHAMOS_VALUE_LIMIT=2MiB", "HISHAMOS_UPLOAD_LIMIT=1GB", "HISHAMOS_UPLOAD_QUOTA=2GB", "HISHAMOS_UPLOAD_EXPIRY=1h", "HISHAMOS_FILE_EXPIRY=0",
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -76,9 +80,23 @@ func TestEverySettingIsRead(t *testing.T) {
 		CheckpointKey: "/run/secrets/key", CheckpointEvery: 10, CheckpointInterval: time.Second,
 		MetricsListen: ":9464", TraceURL: "http://c:4318/", TraceHeaders: config.NewSecret("a=b"), TraceForm: "http/protobuf",
 		TraceSampler: "always_on", TraceRatio: 0.25, TraceService: "s",
+		Blobs: "s3://bucket/some/prefix/", S3Endpoint: "http://minio:9000", S3Region: "eu", S3Credentials: "/run/secrets/s3",
+		ValueLimit: 2 << 20, UploadLimit: 1e9, UploadQuota: 2e9, UploadExpiry: time.Hour,
 	}
 	if diff := cmp.Diff(want, c, cmp.AllowUnexported(config.Secret{})); diff != "" {
 		t.Error(diff)
+	}
+}
+
+func TestABucketNeedsItsNameAndItsKey(t *testing.T) {
+	t.Parallel()
+	if bucket, prefix, ok := (config.Config{Blobs: "s3://b/x/y/"}).BlobBucket(); bucket != "b" || prefix != "x/y/" || !ok {
+		t.Errorf("bucket %q, prefix %q, %t", bucket, prefix, ok)
+	}
+	for _, set := range [][]string{{"HISHAMOS_BLOBS=s3://bucket"}, {"HISHAMOS_BLOBS=s3:///x", "HISHAMOS_S3_CREDENTIALS=/f"}} {
+		if _, err := config.Load(minimal(set...)); err == nil {
+			t.Errorf("%v was accepted", set)
+		}
 	}
 }
 
@@ -91,6 +109,12 @@ func TestAWrongValueIsNamedWithItsFix(t *testing.T) {
 		{"OTEL_TRACES_SAMPLER", "sometimes", "not a sampler", "such as parentbased_traceidratio"},
 		{"OTEL_TRACES_SAMPLER_ARG", "1.5", "from 0 to 1", "such as 1"},
 		{"OTEL_TRACES_SAMPLER_ARG", "NaN", "from 0 to 1", "such as 1"},
+		{"HISHAMOS_BLOBS", "gs://bucket", "neither a folder nor a bucket", "s3://BUCKET/PREFIX"},
+		{"HISHAMOS_VALUE_LIMIT", "1KB", "too small", "65536 or more"},
+		{"HISHAMOS_UPLOAD_LIMIT", "999TB", "too large", "or less"},
+		{"HISHAMOS_UPLOAD_EXPIRY", "1s", "nobody could upload", "such as 24h"},
+		{"HISHAMOS_FILE_EXPIRY", "1s", "nobody could use", "or to 0"},
+		{"HISHAMOS_S3_ENDPOINT", "minio:9000", "not a web address", "https://"},
 		{"HISHAMOS_WORKERS", "eight", "not a whole number", "such as 8"},
 		{"HISHAMOS_WORKERS", "0", "too small", "1 or more"},
 		{"HISHAMOS_KAFKA_PARTITIONS", "0", "too small", "1 or more"},

@@ -108,6 +108,15 @@ func (c Config) ranges(vars map[string]string) error {
 	if c.CheckpointInterval < 100*time.Millisecond {
 		errs = append(errs, invalid("HISHAMOS_CHECKPOINT_INTERVAL", "checkpoints cannot be made that often", "set it to 100ms or more, such as 10s"))
 	}
+	if c.UploadExpiry < time.Minute {
+		errs = append(errs, invalid("HISHAMOS_UPLOAD_EXPIRY", "nobody could upload a file in that time", "set it to 1m or more, such as 24h"))
+	}
+	if c.FileExpiry < 0 || c.FileExpiry > 0 && c.FileExpiry < time.Minute {
+		errs = append(errs, invalid("HISHAMOS_FILE_EXPIRY", "nobody could use a file in that time", "set it to 1m or more, such as 720h, or to 0 for never"))
+	}
+	if _, _, s3 := c.BlobBucket(); s3 && c.S3Credentials == "" {
+		errs = append(errs, invalid("HISHAMOS_S3_CREDENTIALS", "is needed for HISHAMOS_BLOBS in S3", "set it to a file with the access key"))
+	}
 	for _, a := range c.Anchors {
 		if a.Kind == KafkaAnchor && c.EmbeddedLog() {
 			errs = append(errs, invalid("HISHAMOS_ANCHORS", a.String()+" would be on the embedded log, which is part of this machine", "use file: or git:, or set KAFKA_BROKERS"))
@@ -137,6 +146,9 @@ func (c Config) addresses() error {
 		errs = append(errs, invalid("OTEL_EXPORTER_OTLP_PROTOCOL", fmt.Sprintf("%q is not spoken", c.TraceForm), "set it to http/protobuf, or leave it out"))
 	}
 	errs = append(errs, c.doors()...)
+	if bucket, _, s3 := c.BlobBucket(); s3 && bucket == "" || !s3 && strings.Contains(c.Blobs, "://") {
+		errs = append(errs, invalid("HISHAMOS_BLOBS", fmt.Sprintf("%q is neither a folder nor a bucket", c.Blobs), "write a folder, or s3://BUCKET/PREFIX"))
+	}
 	for _, b := range c.KafkaBrokers {
 		if host, _, err := net.SplitHostPort(b); err != nil || host == "" || hostPort(b) != nil {
 			errs = append(errs, invalid("KAFKA_BROKERS", fmt.Sprintf("%q is not a broker", b), "write host:port, several separated by commas"))
@@ -146,6 +158,7 @@ func (c Config) addresses() error {
 		{"HISHAMOS_URL", c.URL},
 		{"HISHAMOS_MAVEN_URL", c.MavenURL},
 		{"OPENAI_BASE_URL", c.OpenAIBaseURL},
+		{"HISHAMOS_S3_ENDPOINT", c.S3Endpoint},
 		{"OTEL_EXPORTER_OTLP_ENDPOINT", c.TraceURL},
 		{"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", c.TraceOnlyURL},
 	} {

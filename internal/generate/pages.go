@@ -31,6 +31,10 @@ var everyCommand = []commands.Command{
 	commands.RevokeToken{},
 	commands.DeployReaction{},
 	commands.SetLogLevel{},
+	commands.BeginUpload{},
+	commands.CompleteUpload{},
+	commands.UseFile{},
+	commands.RemoveFile{},
 }
 
 func eventsPage(src source) ([]byte, error) {

@@ -45,6 +45,7 @@ type Metrics struct {
 	cost            *prometheus.CounterVec
 	undecodable     *prometheus.CounterVec
 	expressed       *prometheus.CounterVec
+	uploaded        *prometheus.CounterVec
 
 	workflows, agents, models bound
 }
@@ -77,6 +78,7 @@ func NewMetrics(version string) *Metrics {
 	m.cost = m.counter("hishamos_cost_usd_total", "Amount charged for model calls, in US dollars. The exact amounts are in the events.", "agent", "provider", "model")
 	m.undecodable = m.counter("hishamos_events_uncounted_total", "Committed events that the metrics of runs, steps and tokens lack, by reason: `unreadable` or `overrun`.", "reason")
 	m.expressed = m.counter("hishamos_express_events_total", "Committed events handed to this process's own reactions before Kafka did.")
+	m.uploaded = m.counter("hishamos_upload_bytes_total", "Bytes of uploaded files that were kept, before they are encrypted.")
 	m.gauge("hishamos_build_info", "Always 1; the version is a label.", "version").WithLabelValues(version).Set(1)
 	m.streams.WithLabelValues()
 	m.expressed.WithLabelValues()
@@ -169,6 +171,9 @@ func (m *Metrics) Streaming() func() {
 	g.Inc()
 	return g.Dec
 }
+
+// Uploaded counts bytes of a file that are kept.
+func (m *Metrics) Uploaded(bytes int64) { m.uploaded.WithLabelValues().Add(float64(max(0, bytes))) }
 
 // Command counts one command. Outcome is `ok`, or the kind of the error.
 func (m *Metrics) Command(name, outcome string, took time.Duration) {

@@ -70,6 +70,7 @@ func everything(t *testing.T) *telemetry.Metrics {
 	m.Batch(3, time.Millisecond)
 	m.Refused("append.busy")
 	m.Expressed(3)
+	m.Uploaded(5)
 	if err := m.Anchor("file", func() (domain.Position, bool) { return 40, true }); err != nil {
 		t.Fatal(err)
 	}

@@ -17,6 +17,15 @@ func (c *Client) AllRuns(ctx context.Context, q RunsQuery) iter.Seq2[v1.Run, err
 	})
 }
 
+// AllFiles are the files of every page.
+func (c *Client) AllFiles(ctx context.Context, q FilesQuery) iter.Seq2[v1.File, error] {
+	return all(q.Page, func(p Page) ([]v1.File, string, error) {
+		q.Page = p
+		list, err := c.Files(ctx, q)
+		return list.Items, list.Next, err
+	})
+}
+
 // AllTasks are the tasks of every page.
 func (c *Client) AllTasks(ctx context.Context, q TasksQuery) iter.Seq2[v1.Task, error] {
 	return all(q.Page, func(p Page) ([]v1.Task, string, error) {

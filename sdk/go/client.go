@@ -117,6 +117,9 @@ type request struct {
 	media  string // of the body
 	header http.Header
 	late   bool // an answer of 503 is an answer
+
+	stream io.Reader // in the place of body: sent once, and not again
+	length int64
 }
 
 func escape(parts ...string) string {
@@ -131,7 +134,12 @@ func escape(parts ...string) string {
 // command sends a request that changes something, again if need be: its key
 // makes a repetition harmless.
 func (c *Client) command(ctx context.Context, method, path string, body any, o Command, out any) error {
-	r := request{method: method, path: path, header: http.Header{}}
+	return c.commandWith(ctx, http.Header{}, method, path, body, o, out)
+}
+
+// commandWith is command with further headers.
+func (c *Client) commandWith(ctx context.Context, h http.Header, method, path string, body any, o Command, out any) error {
+	r := request{method: method, path: path, header: h}
 	switch b := body.(type) {
 	case nil:
 	case Document:
@@ -225,6 +233,9 @@ func (c *Client) send(ctx context.Context, r request) (*http.Response, error) {
 	q, err := http.NewRequestWithContext(ctx, r.method, address, bytes.NewReader(r.body))
 	if err != nil {
 		return nil, fmt.Errorf("build request: %w", err)
+	}
+	if r.stream != nil {
+		q.Body, q.ContentLength, q.GetBody = io.NopCloser(r.stream), r.length, nil
 	}
 	for name, values := range r.header {
 		q.Header[name] = values

@@ -1,0 +1,203 @@
+package projections
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/hishamos/hishamos/domain"
+	"github.com/hishamos/hishamos/events"
+	"github.com/hishamos/hishamos/internal/projection"
+)
+
+// The states of a file.
+const (
+	FileUploading = "uploading"
+	FileReady     = "ready"
+	FileRemoved   = "removed"
+)
+
+// File is a file that somebody uploads, as it stands.
+type File struct {
+	Tenant    domain.Tenant   `db:"tenant,key"`
+	File      string          `db:"file,key"` // file_<uuid>
+	State     string          `db:"state"`
+	Name      string          `db:"name"`       // sealed
+	MediaType string          `db:"media_type"` // sealed
+	Digest    string          `db:"digest"`     // sealed
+	Size      int64           `db:"size"`
+	Blob      string          `db:"blob"` // address of the manifest
+	Used      bool            `db:"used"`
+	Reason    string          `db:"reason"` // why it was removed
+	Created   time.Time       `db:"created"`
+	CreatedBy string          `db:"created_by"`
+	Expires   time.Time       `db:"expires"` // of the upload
+	Uploaded  *time.Time      `db:"uploaded"`
+	Updated   time.Time       `db:"updated"`
+	Version   domain.Sequence `db:"version"`
+	Position  domain.Position `db:"position"`
+}
+
+// Stream is the stream of the file.
+func (f File) Stream() domain.StreamID { return domain.NewStreamID(f.Tenant, f.File) }
+
+var files = projection.NewHistoryTable[File]("files")
+
+// FilesDefinition fills files.
+func FilesDefinition() *projection.Definition {
+	return &projection.Definition{
+		Name: "files", Version: 1,
+		Tables:   []*projection.Schema{files.Schema},
+		Handlers: []projection.Handler{projection.On(uploadBegun), projection.On(fileUploaded), projection.On(fileUsed), projection.On(fileRemoved)},
+	}
+}
+
+func uploadBegun(w *projection.Rows, r events.Recorded[events.UploadBegun]) {
+	e := r.Event
+	files.Insert(w, File{
+		Tenant: r.Stream.Tenant(), File: r.Stream.Entity(), State: FileUploading, Name: e.Name, MediaType: e.MediaType, Size: e.Size,
+		Created: r.Time, CreatedBy: actorID(r.Actor), Expires: e.Expires, Updated: r.Time, Version: r.Sequence, Position: r.Position,
+	})
+}
+
+func changeFile(w *projection.Rows, e events.Envelope, change func(*File)) {
+	f, ok := files.Get(w, File{Tenant: e.Stream.Tenant(), File: e.Stream.Entity()})
+	if !ok {
+		return
+	}
+	change(&f)
+	f.Updated, f.Version, f.Position = e.Time, e.Sequence, e.Position
+	files.Put(w, f)
+}
+
+func fileUploaded(w *projection.Rows, r events.Recorded[events.FileUploaded]) {
+	changeFile(w, r.Envelope, func(f *File) {
+		at := r.Time
+		f.State, f.Blob, f.Digest, f.Uploaded = FileReady, r.Event.Blob, r.Event.Digest, &at
+	})
+}
+
+func fileUsed(w *projection.Rows, r events.Recorded[events.FileUsed]) {
+	changeFile(w, r.Envelope, func(f *File) { f.Used = true })
+}
+
+func fileRemoved(w *projection.Rows, r events.Recorded[events.FileRemoved]) {
+	changeFile(w, r.Envelope, func(f *File) { f.State, f.Reason = FileRemoved, r.Event.Reason })
+}
+
+// Files are the queries over files.
+type Files struct{ DB DB }
+
+// FileFilter narrows a list of files.
+type FileFilter struct {
+	State       string // empty: those that were not removed
+	OldestFirst bool
+	At          domain.Position // as of a position; 0: now
+}
+
+// FilePage is one page of files. Next is empty on the last.
+type FilePage struct {
+	Files []File
+	Next  string
+}
+
+const (
+	fileColumns = `tenant, f.file, f.state, f.name, f.media_type, f.digest, f.size, f.blob, f.used, f.reason, f.created, f.created_by,
+    f.expires, f.uploaded, f.updated, f.version, f.position`
+	fileRow = `tenant, file, state, name, media_type, digest, size, blob, used, reason, created, created_by,
+    expires, uploaded, updated, version, position`
+
+	filesNow = `
+select f.` + fileColumns + ` from files f
+where f.build = live_build('files', 1) and f.tenant = $1`
+
+	// $2 is the position. The live rows give the order.
+	filesAsOf = `
+select f.` + fileColumns + `
+from files l cross join lateral (
+    select ` + fileRow + ` from files n
+    where n.build = l.build and n.tenant = l.tenant and n.file = l.file and n.valid_from <= $2
+    union all
+    select ` + fileRow + ` from files_history h
+    where h.build = l.build and h.tenant = l.tenant and h.file = l.file and h.valid_from <= $2 and h.valid_to > $2
+) f
+where l.build = live_build('files', 1) and l.tenant = $1`
+
+	filesUnusedSQL = `
+select ` + fileRow + ` from files
+where build = live_build('files', 1) and state = 'ready' and not used and uploaded < $1 order by uploaded limit 500`
+)
+
+// ErrFileNotFound is also the answer for another tenant's file.
+var ErrFileNotFound = &domain.Error{Kind: domain.NotFound, Code: "file.not_found", Message: "there is no such file"}
+
+// Get returns a file as of a position; 0: now.
+func (q Files) Get(ctx context.Context, tenant domain.Tenant, id string, at domain.Position) (File, error) {
+	sql, p := source(tenant, at, filesNow, filesAsOf)
+	found, err := collect[File](ctx, q.DB, sql+" and f.file = "+p.arg(id), p.args)
+	if err != nil {
+		return File{}, fmt.Errorf("get file %s: %w", id, err)
+	}
+	if len(found) == 0 {
+		return File{}, ErrFileNotFound
+	}
+	return found[0], nil
+}
+
+// List returns a page of files, by when they were begun.
+func (q Files) List(ctx context.Context, tenant domain.Tenant, f FileFilter, after string, limit int) (FilePage, error) {
+	n := limitOf(limit)
+	sql, args, err := f.statement(tenant, after, n+1)
+	if err != nil {
+		return FilePage{}, err
+	}
+	found, err := collect[File](ctx, q.DB, sql, args)
+	if err != nil {
+		return FilePage{}, fmt.Errorf("list files: %w", err)
+	}
+	page := FilePage{Files: found}
+	if len(found) > n {
+		page.Files = found[:n]
+		page.Next = cursor{f.order(), []string{found[n-1].File}}.encode()
+	}
+	return page, nil
+}
+
+func (f FileFilter) order() string {
+	order, _ := direction(!f.OldestFirst)
+	return "file " + order
+}
+
+// statement is the SQL of a page. Ids are in the order of time.
+func (f FileFilter) statement(tenant domain.Tenant, after string, limit int) (string, []any, error) {
+	last, err := decodeCursor(after, f.order(), 1)
+	if err != nil {
+		return "", nil, err
+	}
+	sql, q := source(tenant, f.At, filesNow, filesAsOf)
+	row := "f"
+	if f.At != 0 {
+		row = "l"
+	}
+	order, beyond := direction(!f.OldestFirst)
+	if f.State != "" {
+		q.where("f.state = %s", f.State)
+	} else {
+		q.where("f.state <> %s", FileRemoved)
+	}
+	if last != nil {
+		q.where(row+".file "+beyond+" %s", last[0])
+	}
+	return fmt.Sprintf("%s and %s order by %s.file %s limit %s", sql, q, row, order, q.arg(limit)), q.args, nil
+}
+
+// Unused returns files of all tenants that were complete before an instant and
+// that nothing refers to, up to 500. It is for the program itself: no tenant is
+// asked for.
+func (q Files) Unused(ctx context.Context, before time.Time) ([]File, error) {
+	found, err := collect[File](ctx, q.DB, filesUnusedSQL, []any{before})
+	if err != nil {
+		return nil, fmt.Errorf("list unused files: %w", err)
+	}
+	return found, nil
+}

@@ -31,6 +31,7 @@ type flock struct {
 	*process
 	tenants []domain.Tenant
 	runs    map[domain.Tenant]domain.RunID
+	files   map[domain.Tenant]string
 	hashes  map[string]domain.Tenant // of secrets
 	secrets map[domain.Tenant]string
 
@@ -45,7 +46,7 @@ func canary(t domain.Tenant) string { return "canary-" + strings.TrimPrefix(stri
 func newFlock(t *testing.T) *flock {
 	t.Helper()
 	p := newDrill(t).start((*node).runRelay, (*node).runProjections)
-	f := &flock{process: p, runs: make(map[domain.Tenant]domain.RunID), hashes: make(map[string]domain.Tenant), secrets: make(map[domain.Tenant]string)}
+	f := &flock{process: p, runs: make(map[domain.Tenant]domain.RunID), files: make(map[domain.Tenant]string), hashes: make(map[string]domain.Tenant), secrets: make(map[domain.Tenant]string)}
 	for range flockSize {
 		tenant := domain.Tenant("t_" + uuid.Must(uuid.NewV7()).String())
 		f.tenants = append(f.tenants, tenant)
@@ -80,6 +81,17 @@ func (f *flock) fillTenant(t domain.Tenant) {
 	do(commands.CreateWorkflow{Workflow: w, Definition: d, CopiedFrom: &domain.Ref{ID: c, Version: 1}})
 	d.Version = 2
 	do(commands.ReviseWorkflow{Workflow: w, Definition: d})
+	f.files[t] = "file_" + uuid.Must(uuid.NewV7()).String()
+	file := domain.NewStreamID(t, f.files[t])
+	keep := uploads{f.node}
+	key, expires, err := keep.Begin(f.t.Context(), file, int64(len(c)))
+	f.must(err)
+	do(commands.BeginUpload{File: file, Name: c, MediaType: "text/" + c, Size: int64(len(c)), Key: key, Expires: expires})
+	_, err = keep.Append(f.t.Context(), file, 0, strings.NewReader(c), nil)
+	f.must(err)
+	complete, err := keep.Finish(f.t.Context(), file)
+	f.must(err)
+	do(complete)
 	pins := map[string]domain.Ref{c: {ID: c, Version: 1}}
 	for i := range 3 {
 		run := domain.NewStreamID(t, "run_"+uuid.Must(uuid.NewV7()).String())
@@ -100,7 +112,7 @@ func (f *flock) fillTenant(t domain.Tenant) {
 }
 
 // fixed are text columns whose values are no user's words.
-var fixed = map[string]bool{"tenant": true, "run": true, "workflow": true, "path": true, "state": true, "kind": true, "token": true, "agent": true}
+var fixed = map[string]bool{"tenant": true, "run": true, "workflow": true, "path": true, "state": true, "kind": true, "token": true, "agent": true, "file": true}
 
 // overwrite puts the tenant's text into every other text column of the read
 // models, so that none is forgotten for want of a command.
@@ -215,7 +227,7 @@ func (f *flock) paths(r api.Route) []string {
 	}
 	var out []string
 	for _, t := range f.tenants {
-		path := strings.NewReplacer("{run}", string(f.runs[t]), "{task}", string(f.runs[t])+".one", "{workflow}", canary(t), "{agent}", "coding").Replace(r.Path)
+		path := strings.NewReplacer("{run}", string(f.runs[t]), "{task}", string(f.runs[t])+".one", "{workflow}", canary(t), "{agent}", "coding", "{file}", f.files[t]).Replace(r.Path)
 		for _, s := range suffixes {
 			out = append(out, path+s)
 		}

@@ -116,14 +116,14 @@ func TestAFileIsNowhereInPlainTextAndGoneOnceErased(t *testing.T) {
 	}
 
 	// Inputs that no event has room for are blobs of the run.
-	large := strings.TrimSpace(string(songs(200_000)))
+	large := strings.TrimSpace(string(songs(99_000)))
 	status, body := k.post("/api/v1/workflows/two-step/runs", "large", v1.StartRun{Inputs: map[string]json.RawMessage{"notes": text(large)}})
 	var run v1.Receipt
 	if k.must(json.Unmarshal([]byte(body), &run)); status != http.StatusCreated {
 		t.Fatalf("a large input answers %d: %s", status, body)
 	}
 	k.quiesce()
-	if body := k.body("/api/v1/runs/" + run.ID); !strings.Contains(body, songbird+" 9000") {
+	if body := k.body("/api/v1/runs/" + run.ID); !strings.Contains(body, songbird+" 6000") {
 		t.Errorf("the large input is not shown: %.300s", body)
 	}
 	if n := k.inBlobs(); n != 3+2+1 {

@@ -2,11 +2,13 @@ package main
 
 import (
 	"fmt"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
 
@@ -20,7 +22,7 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:      "testdata/script",
 		Deadline: time.Now().Add(5 * time.Minute),
-		Cmds:     map[string]func(*testscript.TestScript, bool, []string){"serving": serving, "unreachable": unreachable, "expressed": expressed},
+		Cmds:     map[string]func(*testscript.TestScript, bool, []string){"serving": serving, "unreachable": unreachable, "expressed": expressed, "kept": kept},
 		Condition: func(cond string) (bool, error) {
 			if cond == "root" {
 				return os.Getuid() == 0, nil
@@ -60,6 +62,34 @@ func serving(ts *testscript.TestScript, _ bool, _ []string) {
 		case <-tick.C:
 		case <-give:
 			ts.Fatalf("the server does not answer: %v", err)
+		}
+	}
+}
+
+// kept waits until at least so much of an upload is kept in blobs.
+func kept(ts *testscript.TestScript, _ bool, args []string) {
+	want, err := strconv.ParseInt(args[1], 10, 64)
+	ts.Check(err)
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for give := time.After(time.Minute); ; {
+		size := int64(0)
+		err := filepath.WalkDir(filepath.Join(ts.Getenv("HISHAMOS_DATA"), "blobs"), func(_ string, e fs.DirEntry, err error) error {
+			if err == nil && !e.IsDir() {
+				if info, err := e.Info(); err == nil { // else it was renamed meanwhile
+					size += info.Size()
+				}
+			}
+			return nil
+		})
+		ts.Check(err)
+		if size >= want {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-give:
+			ts.Fatalf("of %s %d bytes are kept", args[0], size)
 		}
 	}
 }

@@ -72,7 +72,9 @@ func TestAnEventAndAnAppendHoldNoMoreThanTheSettingsSay(t *testing.T) {
 	big.Definition.Parameters = []domain.Parameter{{Name: "in", Type: "text"}}
 	text, err := json.Marshal(strings.Repeat("x", 5000))
 	p.must(err)
-	big.Inputs = map[string]json.RawMessage{"in": text}
+	big.Inputs = map[string]json.RawMessage{"in": text} // lies in the blob store
+	p.do(big)
+	big.Run, big.Definition.Description = drillRun(), strings.Repeat("x", 5000)
 	_, err = p.dispatcher.Do(t.Context(), commands.Request{ID: "one", Principal: system("test"), Command: big})
 	if !errors.Is(err, eventstore.ErrTooLarge) || domain.KindOf(err) != domain.TooLarge {
 		t.Errorf("an event of 5,000 bytes with a limit of 4,096: %v", err)

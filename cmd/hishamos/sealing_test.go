@@ -276,7 +276,7 @@ func (c *canaryProcess) erased(path string) {
 	}
 }
 
-// sweep looks for canaries everywhere: tables, records, log lines, key store.
+// sweep looks for canaries everywhere: tables, records, log lines, blobs.
 func (c *canaryProcess) sweep() {
 	c.t.Helper()
 	found := func(where, text string) {
@@ -316,6 +316,7 @@ func (c *canaryProcess) sweep() {
 		}
 		return nil
 	}))
+	c.inBlobs()
 	found("a topic", c.records())
 	if !strings.Contains(c.records(), "sealed:v1:") {
 		c.t.Error("no topic holds anything sealed: the sweep sees nothing")

@@ -36,13 +36,27 @@ func (r *Ring) fit(ctx context.Context, stream domain.StreamID, e, sealed events
 	if len(data) <= r.opts.EventLimit {
 		return sealed, nil
 	}
-	return events.Rewrite(e, pass(func(raw []byte) (string, error) {
+	// First without keeping any: what is refused in the end leaves no blob behind.
+	without, err := events.Rewrite(e, pass(func(raw []byte) (string, error) {
 		if len(raw) > r.opts.ValueLimit+nonceSize+16 {
 			return "", ErrTooLarge.With("a value has %d bytes, and may have %d", len(raw)-nonceSize-16, r.opts.ValueLimit)
 		}
-		return r.opts.Blobs.Keep(ctx, stream.Tenant(), raw)
+		return noAddress, nil
 	}))
+	if err != nil {
+		return nil, err
+	}
+	if data, err = json.Marshal(without); err != nil {
+		return nil, fmt.Errorf("encode %s: %w", e.EventType(), err)
+	}
+	if len(data) > r.opts.EventLimit {
+		return sealed, nil // the store says that it is too large
+	}
+	return events.Rewrite(e, pass(func(raw []byte) (string, error) { return r.opts.Blobs.Keep(ctx, stream.Tenant(), raw) }))
 }
+
+// noAddress is as long as an address.
+const noAddress = "0000000000000000000000000000000000000000000000000000000000000000"
 
 func (r *Ring) sealOutside(id string, quoted bool, raw []byte, put put) ([]byte, error) {
 	address, err := put(raw)

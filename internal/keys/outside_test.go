@@ -81,12 +81,21 @@ func TestWhatFitsStaysInTheEvent(t *testing.T) {
 
 func TestAValueAboveItsLimitIsRefused(t *testing.T) {
 	t.Parallel()
-	r := open(t, &memory.Store{}, keys.Options{Blobs: shelf{}, ValueLimit: 100_000})
+	blobs := shelf{}
+	r := open(t, &memory.Store{}, keys.Options{Blobs: blobs, ValueLimit: 100_000})
 	if _, _, _, err := r.Seal(t.Context(), run, "", long(99_000)); err != nil {
 		t.Errorf("below it: %v", err)
 	}
 	if _, _, _, err := r.Seal(t.Context(), run, "", long(110_000)); !errors.Is(err, keys.ErrTooLarge) {
 		t.Errorf("above it: %v", err)
+	}
+	plain := long(90_000)
+	plain.Definition.Description = strings.Repeat("x", 70_000)
+	if e := seal(t, r, run, "", plain).e; len(e.(events.RunStarted).Inputs["large"]) < 90_000 {
+		t.Error("a value was taken out of an event that is too large all the same")
+	}
+	if len(blobs) != 1 {
+		t.Errorf("what is refused leaves %d blobs behind", len(blobs)-1)
 	}
 }
 

@@ -35,6 +35,17 @@ func (s *journal) String() string {
 	return s.text.String()
 }
 
+// awaits waits until the log holds a text.
+func (s *journal) awaits(t *testing.T, text string) {
+	t.Helper()
+	until := time.Now().Add(20 * time.Second)
+	for !strings.Contains(s.String(), text) {
+		if !wait(t.Context(), 10*time.Millisecond) || time.Now().After(until) {
+			t.Fatalf("the log does not say %q: %s", text, s)
+		}
+	}
+}
+
 func (s *journal) logger() *slog.Logger { return slog.New(slog.NewTextHandler(s, nil)) }
 
 func noProgress(string, int64, int64) {}
@@ -42,15 +53,8 @@ func noProgress(string, int64, int64) {}
 func TestAServerWaitsForAPostgresThatIsAwayAtItsStart(t *testing.T) {
 	t.Parallel()
 	d := newDrill(t)
-	server, err := pgconn.ParseConfig(d.database)
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := freeAddress(t)
-	d.database = (&url.URL{
-		Scheme: "postgres", User: url.UserPassword(server.User, cmp.Or(server.Password, "s3cret")),
-		Host: address, Path: server.Database, RawQuery: "sslmode=disable",
-	}).String()
+	database := behindDoor(t, d.database)
+	d.database = database.url
 	cfg := d.config()
 
 	// A command for a person fails, at once.
@@ -67,16 +71,11 @@ func TestAServerWaitsForAPostgresThatIsAwayAtItsStart(t *testing.T) {
 		n, err := openNode(t.Context(), cfg, said.logger(), noProgress, waits)
 		done <- opened{n, err}
 	}()
-	until := time.Now().Add(20 * time.Second)
-	for !strings.Contains(said.String(), "Postgres does not answer; waiting for it") {
-		if !wait(t.Context(), 10*time.Millisecond) || time.Now().After(until) {
-			t.Fatalf("it does not say what it waits for: %s", &said)
-		}
-	}
-	if text := said.String(); !strings.Contains(text, address+", database "+server.Database) || strings.Contains(text, "s3cret") {
+	said.awaits(t, "Postgres does not answer; waiting for it")
+	if text := said.String(); !strings.Contains(text, database.address+", database ") || strings.Contains(text, "s3cret") {
 		t.Errorf("it says %s", text)
 	}
-	forward(t, address, server.Host, strconv.Itoa(int(server.Port)))
+	database.open()
 	got := <-done
 	if got.err != nil {
 		t.Fatal(got.err)
@@ -110,8 +109,32 @@ func TestAServerDoesNotWaitForWhatWaitingCannotMend(t *testing.T) {
 	}
 }
 
-// forward lets an address lead to a server, until the test ends.
-func forward(t *testing.T, address, host, port string) {
+// door is a way to a server that can be shut.
+type door struct {
+	url     string // of the database, by this way
+	address string
+	open    func() (shut func())
+}
+
+// behindDoor makes a way to a database, with a password in it if there is none.
+// It is shut.
+func behindDoor(t *testing.T, database string) door {
+	t.Helper()
+	server, err := pgconn.ParseConfig(database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := freeAddress(t)
+	u := &url.URL{
+		Scheme: "postgres", User: url.UserPassword(server.User, cmp.Or(server.Password, "s3cret")),
+		Host: address, Path: server.Database, RawQuery: "sslmode=disable",
+	}
+	return door{u.String(), address, func() func() { return forward(t, address, server.Host, strconv.Itoa(int(server.Port))) }}
+}
+
+// forward lets an address lead to a server, until the test ends or it is cut:
+// then whoever came through it is thrown out, and nobody comes in.
+func forward(t *testing.T, address, host, port string) (cut func()) {
 	t.Helper()
 	network, to := "tcp", net.JoinHostPort(host, port)
 	if strings.HasPrefix(host, "/") {
@@ -122,12 +145,13 @@ func forward(t *testing.T, address, host, port string) {
 		t.Fatal(err)
 	}
 	var all sync.WaitGroup
-	t.Cleanup(func() {
-		if err := l.Close(); err != nil {
-			t.Error(err)
-		}
-		all.Wait()
-	})
+	var mu sync.Mutex
+	var open []net.Conn // guarded by mu, as is shut
+	shut := false
+	pipe := func(to, from net.Conn) {
+		_, _ = io.Copy(to, from) // one side ends, the other follows
+		_, _ = to.Close(), from.Close()
+	}
 	all.Go(func() {
 		for {
 			in, err := l.Accept()
@@ -139,12 +163,28 @@ func forward(t *testing.T, address, host, port string) {
 				_ = in.Close()
 				continue
 			}
-			pipe := func(to, from net.Conn) {
-				_, _ = io.Copy(to, from) // one side ends, the other follows
-				_, _ = to.Close(), from.Close()
+			mu.Lock()
+			open = append(open, in, out)
+			if shut {
+				_, _ = in.Close(), out.Close()
 			}
+			mu.Unlock()
 			all.Go(func() { pipe(out, in) })
 			all.Go(func() { pipe(in, out) })
 		}
 	})
+	t.Cleanup(all.Wait)
+	cut = sync.OnceFunc(func() {
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		shut = true
+		for _, c := range open {
+			_ = c.Close()
+		}
+	})
+	t.Cleanup(cut)
+	return cut
 }

@@ -102,18 +102,29 @@ func (g *ground) openPostgres(ctx context.Context, show progress) error {
 	if err != nil {
 		return err
 	}
+	var pools pg.Pools
+	err = g.patiently(ctx, "Postgres", address, func() (err error) {
+		pools, err = g.enterPostgres(ctx, address)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	g.url, g.writer, g.rows = pools.Address, pools.Writer, pools.Reader
+	g.onClose(func(context.Context) error { pools.Close(); return nil })
+	return nil
+}
+
+// patiently tries to enter a server of others. If the process is one that waits,
+// it tries again for as long as the server is away, and says once for what.
+func (g *ground) patiently(ctx context.Context, what, address string, enter func() error) error {
 	for warned := false; ; warned = true {
-		pools, err := g.enterPostgres(ctx, address)
-		if err == nil {
-			g.url, g.writer, g.rows = pools.Address, pools.Writer, pools.Reader
-			g.onClose(func(context.Context) error { pools.Close(); return nil })
-			return nil
-		}
-		if !g.patient || !pg.Away(err) || ctx.Err() != nil {
+		err := enter()
+		if err == nil || !g.patient || !pg.Away(err) || ctx.Err() != nil {
 			return err
 		}
 		if !warned {
-			g.logger.Warn("Postgres does not answer; waiting for it", "address", pg.Address(address), "error", err)
+			g.logger.Warn(what+" does not answer; waiting for it", "address", pg.Address(address), "error", err)
 		}
 		if !wait(ctx, time.Second) {
 			return context.Cause(ctx)
@@ -128,13 +139,18 @@ const reachTimeout = 10 * time.Second
 // the server.
 func (g *ground) enterPostgres(ctx context.Context, address string) (pg.Pools, error) {
 	if g.patient {
-		attempt, cancel := context.WithTimeout(ctx, reachTimeout)
-		defer cancel()
-		if err := pg.Reach(attempt, address); err != nil {
+		if err := reachPostgres(ctx, address); err != nil {
 			return pg.Pools{}, err
 		}
 	}
 	return pg.Enter(ctx, pg.Addresses{Database: address, Reader: g.cfg.ReaderURL.Reveal()}, pg.Options{})
+}
+
+// reachPostgres tries once whether a server answers, for a bounded time.
+func reachPostgres(ctx context.Context, address string) error {
+	attempt, cancel := context.WithTimeout(ctx, reachTimeout)
+	defer cancel()
+	return pg.Reach(attempt, address)
 }
 
 // startPostgres returns the address of the database as the settings have it, and

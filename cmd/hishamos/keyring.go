@@ -17,6 +17,7 @@ import (
 	"github.com/hishamos/hishamos/internal/keys"
 	keysfile "github.com/hishamos/hishamos/internal/keys/file"
 	keyspg "github.com/hishamos/hishamos/internal/keys/postgres"
+	"github.com/hishamos/hishamos/internal/pg"
 	"github.com/hishamos/hishamos/projections"
 )
 
@@ -65,12 +66,8 @@ func (n *node) keyStore(ctx context.Context) (keys.Store, []byte, error) {
 			return nil, nil, domain.InvalidField("HISHAMOS_KEYS_ROOT", "is missing, and HISHAMOS_KEYS_URL needs it",
 				"make one with: openssl rand -hex 32; keep a copy in a safe place")
 		}
-		store, err := keyspg.Open(ctx, n.cfg.KeysURL.Reveal(), n.writer)
-		if err != nil {
-			return nil, nil, err
-		}
-		n.onClose(func(context.Context) error { store.Close(); return nil })
-		return store, root, nil
+		store, err := n.keyDatabase(ctx)
+		return store, root, err
 	}
 	store, err := keysfile.Open(filepath.Join(n.cfg.Data, "keys"))
 	if err != nil {
@@ -81,6 +78,29 @@ func (n *node) keyStore(ctx context.Context) (keys.Store, []byte, error) {
 	}
 	return store, root, err
 }
+
+// keyDatabase enters the database of the keys, which a server waits for.
+func (n *node) keyDatabase(ctx context.Context) (keys.Store, error) {
+	address := n.cfg.KeysURL.Reveal()
+	err := n.patiently(ctx, keyPostgres, address, func() error { return reachPostgres(ctx, address) })
+	if pg.Away(err) && ctx.Err() == nil {
+		away := keys.ErrUnreachable.With("%s does not answer at %s", keyPostgres, pg.Address(address))
+		away.Fix = "start it, or correct HISHAMOS_KEYS_URL"
+		return nil, away
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reach %s: %w", keyPostgres, err)
+	}
+	store, err := keyspg.Open(ctx, address, n.writer)
+	if err != nil {
+		return nil, err
+	}
+	n.onClose(func(context.Context) error { store.Close(); return nil })
+	return store, nil
+}
+
+// keyPostgres is what people call the server of HISHAMOS_KEYS_URL.
+const keyPostgres = "the Postgres of the keys"
 
 // orderedIn tells whether an order to erase names a key.
 func orderedIn(store eventstore.Reader) func(context.Context, domain.StreamID, string) (bool, error) {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/hishamos/hishamos/domain"
 	"github.com/hishamos/hishamos/internal/config"
+	"github.com/hishamos/hishamos/internal/keys"
 	"github.com/hishamos/hishamos/internal/pg"
 )
 
@@ -65,8 +66,9 @@ func newServe() *cobra.Command {
 	return cmd
 }
 
-// beginServing opens a node and makes it ready. A Postgres of others that goes
-// away meanwhile is waited for, like one that is not there at the start.
+// beginServing opens a node and makes it ready. A Postgres of others, be it of
+// the events or of the keys, that goes away meanwhile is waited for, like one
+// that is not there at the start.
 func beginServing(ctx context.Context, cfg config.Config, logger *slog.Logger, roles []string, out io.Writer) (*node, error) {
 	for {
 		n, err := openNode(ctx, cfg, logger, func(string, int64, int64) {}, waits)
@@ -76,10 +78,16 @@ func beginServing(ctx context.Context, cfg config.Config, logger *slog.Logger, r
 			}
 			err = errors.Join(err, n.close(context.WithoutCancel(ctx)))
 		}
-		if cfg.EmbeddedPostgres() || !pg.Away(err) || ctx.Err() != nil {
+		what := "Postgres"
+		if errors.Is(err, keys.ErrUnreachable) {
+			what = keyPostgres
+		} else if cfg.EmbeddedPostgres() {
 			return nil, err
 		}
-		logger.Warn("Postgres went away; beginning again", "error", err)
+		if !pg.Away(err) || ctx.Err() != nil {
+			return nil, err
+		}
+		logger.Warn(what+" went away; beginning again", "error", err)
 		if !wait(ctx, time.Second) {
 			return nil, context.Cause(ctx)
 		}

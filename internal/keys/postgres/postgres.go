@@ -53,13 +53,13 @@ func Open(ctx context.Context, url string, events database) (_ *Store, err error
 	}
 	ours, err := place(ctx, pool)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", keys.ErrUnreachable, err)
 	}
 	if ours == theirs {
 		return nil, ErrSameDatabase
 	}
 	if err := pg.MigrateKeys(ctx, pool); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", keys.ErrUnreachable, err)
 	}
 	return &Store{pool}, nil
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -167,7 +168,12 @@ func eraseSomething(d *drill, kafka string) {
 func TestAServerDoesNotWaitForKeysWhereWaitingCannotMend(t *testing.T) {
 	t.Parallel()
 	d := newDrill(t)
-	d.set = append(d.set, "HISHAMOS_KEYS_URL=postgres://ada@postgres.invalid:5432/keys", "HISHAMOS_KEYS_ROOT="+strings.Repeat("ab", 32))
+	missing, err := url.Parse(d.database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	missing.Path = "/no_such_database"
+	d.set = append(d.set, "HISHAMOS_KEYS_URL="+missing.String(), "HISHAMOS_KEYS_ROOT="+strings.Repeat("ab", 32))
 	bounded, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	var said journal

@@ -42,6 +42,7 @@ type Options struct {
 	Usage      Usage
 	Files      Files
 	Uploads    Uploads
+	Tokens     Tokens
 	Contents   Contents // nil: nothing is sealed
 	Erasures   Erasures
 	Library    *library.Library

@@ -86,6 +86,7 @@ var (
 	typeStepDone   = events.StepCompleted{}.EventType()
 	typeStepFailed = events.StepFailed{}.EventType()
 	typeIssued     = events.TokenIssued{}.EventType()
+	typeRevoked    = events.TokenRevoked{}.EventType()
 )
 
 func (o *opening) run(t domain.Tenant, r *v1.Run) error {

@@ -246,6 +246,8 @@ var explanations = map[string]explanation{
 	"get-file-content": {"The content, as it was uploaded; parts of it with Range. Needs `content:read` besides.", nil},
 	"erase-file":       {"Destroys the key of a file that is complete: nobody can read it any more, in no copy and no backup, and its blobs are removed. A run that still needs it fails. " + aboutWrites, map[string]any{"reason": "no longer needed"}},
 
+	"list-tokens": {"The access tokens of the tenant, also those that were revoked: whom each acts as, what it may do and since when. " +
+		"Secrets are kept nowhere, and their hashes are not shown.", nil},
 	"rotate-token": {"The old secret stops working; the new one works when the answer comes. " + aboutWrites, map[string]any{}},
 	"me":           {"Whose token this is, and what it may do.", nil},
 	"metrics-v1":   {"Everything the process counts and measures.", nil},

@@ -79,6 +79,11 @@ type UsageFilter struct {
 	NewestTop bool   // order by day, descending instead of ascending
 }
 
+// TokenFilter says in which order tokens are wanted.
+type TokenFilter struct {
+	Descending bool // by id, the last first
+}
+
 // A position of 0 stands for now. Errors of all: a thing that is not there, or of another tenant, is an
 // *domain.Error of kind NotFound; a Page.After that no page returned is one of
 // kind Invalid.
@@ -136,6 +141,10 @@ type (
 		Open(ctx context.Context, file domain.StreamID) (*FileContent, error)
 		// Keys returns the keys of a complete file.
 		Keys(ctx context.Context, file domain.StreamID) ([]string, error)
+	}
+	// Tokens is what can be read of access tokens.
+	Tokens interface {
+		Tokens(ctx context.Context, t domain.Tenant, f TokenFilter, p Page) (items []v1.Token, next string, err error)
 	}
 	// Usage is what can be read of a period.
 	Usage interface {

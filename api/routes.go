@@ -116,6 +116,7 @@ func table() []row {
 		stream("/log/stream", domain.LogRead, "stream-log", "Follow the log", streaming((*server).streamLog)),
 		stream("/log/head", domain.LogRead, "log-head", "Read the end of the log", endpoint((*server).logHead)),
 
+		get("/tokens", domain.TokenManage, "list-tokens", "List access tokens, without their secrets", endpoint((*server).listTokens)),
 		do(http.MethodPost, "/tokens/rotate", ok, domain.TokenManage, "rotate-token", "Replace the secret of the token in use", endpoint((*server).rotateToken)),
 		open(base+"/me", tokenOnly, "me", "Read who you are", endpoint((*server).me)),
 		stream("/monitoring/prometheus/metrics", domain.AnalyticsRead, "metrics-v1", "Metrics in the Prometheus text format", raw((*server).metrics)),

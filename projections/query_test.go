@@ -329,8 +329,30 @@ func TestOnlyTheNewestSecretOfAValidTokenOpens(t *testing.T) {
 			t.Errorf("%q: %v", hash, err)
 		}
 	}
-	if list, err := q.List(t.Context(), domain.SystemTenant); err != nil || len(list) != 2 {
-		t.Errorf("list: %v, %v", list, err)
+	var ids []string
+	for _, f := range []projections.TokenFilter{{}, {Descending: true}} {
+		for after, more := "", true; more; {
+			page, err := q.List(t.Context(), domain.SystemTenant, f, after, 1)
+			if err != nil || len(page.Tokens) != 1 {
+				t.Fatalf("list: %v, %v", page, err)
+			}
+			one := page.Tokens[0]
+			if one.Revoked != (one.Token == gone.Entity()) {
+				t.Errorf("%+v", one)
+			}
+			ids = append(ids, one.Token)
+			after, more = page.Next, page.Next != ""
+		}
+	}
+	if len(ids) != 4 || ids[0] >= ids[1] || ids[2] != ids[1] || ids[3] != ids[0] {
+		t.Errorf("by id, then the other way round: %v", ids)
+	}
+	first, err := q.List(t.Context(), domain.SystemTenant, projections.TokenFilter{}, "", 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := q.List(t.Context(), domain.SystemTenant, projections.TokenFilter{Descending: true}, first.Next, 1); !errors.Is(err, projections.ErrCursor) {
+		t.Errorf("a cursor of the other order: %v", err)
 	}
 }
 

@@ -71,7 +71,7 @@ func TestNoQueryAnswersAnotherTenant(t *testing.T) {
 	if days, _, err := (projections.Usage{DB: pool}).Workflows(t.Context(), stranger, projections.UsageFilter{}, "", 0); err != nil || len(days) > 0 {
 		t.Errorf("usage: %v, %v", days, err)
 	}
-	if list, err := (projections.Tokens{DB: pool}).List(t.Context(), stranger); err != nil || len(list) > 0 {
+	if list, err := (projections.Tokens{DB: pool}).List(t.Context(), stranger, projections.TokenFilter{}, "", 10); err != nil || len(list.Tokens) > 0 {
 		t.Errorf("tokens: %v, %v", list, err)
 	}
 }

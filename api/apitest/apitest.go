@@ -109,7 +109,7 @@ func New(t testing.TB, change ...func(*api.Options)) *Server {
 	go func() { defer close(stopped); hub.Run(running, s.Store.Wake()) }()
 	s.Options = api.Options{
 		Dispatcher: dispatch.New(s.Store, dispatch.Options{}, dispatch.For(run.Decider), dispatch.For(workflow.Decider), dispatch.For(identity.TokenDecider), dispatch.For(erasure.Decider), dispatch.For(file.Decider)),
-		Runs:       s.Models, Tasks: s.Models, Workflows: s.Models, Usage: s.Models, Files: s.Shelf, Uploads: s.Shelf, Erasures: s.Models, Library: lib, Waiter: s.Waiter, Hub: hub,
+		Runs:       s.Models, Tasks: s.Models, Workflows: s.Models, Usage: s.Models, Tokens: s.Models, Files: s.Shelf, Uploads: s.Shelf, Erasures: s.Models, Library: lib, Waiter: s.Waiter, Hub: hub,
 		Auth: auth.New(s.Tokens, auth.Options{TTL: -1}), Metrics: telemetry.NewMetrics("test"), DigestKey: bytes.Repeat([]byte{7}, 32),
 		Log: telemetry.NewLogger(s.Log, "api", slog.LevelDebug), Version: "test", Wait: 50 * time.Millisecond, Heartbeat: 20 * time.Millisecond,
 		Committed: s.committed,

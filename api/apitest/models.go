@@ -163,6 +163,40 @@ func (m *Models) ByAgent(_ context.Context, _ domain.Tenant, f api.UsageFilter, 
 	return nil, m.Next, nil
 }
 
+// Tokens implements api.Tokens.
+func (m *Models) Tokens(ctx context.Context, t domain.Tenant, f api.TokenFilter, p api.Page) ([]v1.Token, string, error) {
+	m.Asked = append(m.Asked, f, p)
+	var out []v1.Token
+	for _, name := range []string{Everything, Reader} {
+		stream := domain.NamedStreamID(t, "token", name)
+		records, err := m.store.ReadStream(ctx, stream, 0, 1000)
+		if err != nil {
+			return nil, "", err
+		}
+		one := v1.Token{ID: stream.Entity(), State: v1.TokenValid}
+		for _, rec := range records {
+			e, err := rec.Decode()
+			if err != nil {
+				return nil, "", err
+			}
+			one.Changed = rec.Time
+			switch e := e.Event.(type) {
+			case events.TokenIssued:
+				one.Tenant, one.Actor, one.Kind, one.Name, one.Issued = string(e.Tenant), e.Actor.ID, e.Actor.Kind, e.Holder, rec.Time
+				for _, p := range e.Permissions {
+					one.Permissions = append(one.Permissions, string(p))
+				}
+			case events.TokenRevoked:
+				one.State = v1.TokenRevoked
+			}
+		}
+		if len(records) > 0 {
+			out = append(out, one)
+		}
+	}
+	return out, m.Next, nil
+}
+
 // RunKeys implements api.Erasures: a run has one key, which nothing is sealed
 // with.
 func (m *Models) RunKeys(_ context.Context, run domain.StreamID) ([]string, error) {

@@ -1,5 +1,7 @@
 package v1
 
+import "time"
+
 // Me is who asks.
 type Me struct {
 	Tenant      string   `json:"tenant"`
@@ -9,6 +11,35 @@ type Me struct {
 	Name        string   `json:"name,omitempty" doc:"Name of the person who has the token"`
 	Erased      bool     `json:"erased,omitempty" doc:"The name was erased for ever: it is [erased]"`
 	Token       string   `json:"token,omitempty" doc:"Identifier of the access token in use"`
+}
+
+// Token is an access token as it stands. Of its secret nothing can be shown: the
+// log has only a hash of it. Tokens do not expire; they are revoked.
+type Token struct {
+	ID          string    `json:"id"`
+	State       string    `json:"state" enum:"valid,revoked"`
+	Current     bool      `json:"current" doc:"It is the token of this request"`
+	Tenant      string    `json:"tenant" doc:"The tenant it acts in"`
+	Actor       string    `json:"actor" doc:"Whom it acts as"`
+	Kind        string    `json:"kind" doc:"What the actor is, such as operator or human"`
+	Permissions []string  `json:"permissions" nullable:"false"`
+	Name        string    `json:"name,omitempty" doc:"Name of the person who has it"`
+	Issued      time.Time `json:"issued"`
+	Changed     time.Time `json:"changed" doc:"When it was issued, rotated or revoked last"`
+	Erased      bool      `json:"erased,omitempty" doc:"The name was erased for ever: it is [erased]"`
+	Sealed      bool      `json:"sealed,omitempty" doc:"You may not read content: the name is [sealed]"`
+}
+
+// The states of a token.
+const (
+	TokenValid   = "valid"
+	TokenRevoked = "revoked"
+)
+
+// TokenList is a page of tokens.
+type TokenList struct {
+	Items []Token `json:"items" nullable:"false"`
+	Next  string  `json:"next,omitempty" doc:"Cursor of the next page"`
 }
 
 // RotateToken is the body of a request to replace the secret of the access

@@ -76,7 +76,7 @@ func TestEveryOperationHasACommand(t *testing.T) {
 		"run list --sort started --at 4", "run show " + id, "run events " + id, "task create --agent writer --template text.write -i notes=n", "task list", "task show " + id + ".write",
 		"workflow list", "workflow show stock", "workflow create -f " + file, "workflow edit own -f " + changed, "workflow versions own", "workflow copy stock mine", "workflow archive own",
 		"agent list", "agent show writer", "template list", "template show text.write", "analytics workflows", "analytics agents", "log export", "log head",
-		"file list", "file upload " + file, "token show", "server health", "server ready", "server metrics", "server openapi", "server asyncapi", "server schema run.started.v1", "run cancel " + id, "run erase " + id + " --yes", "erase person ada --yes",
+		"file list", "file upload " + file, "token list", "token show", "server health", "server ready", "server metrics", "server openapi", "server asyncapi", "server schema run.started.v1", "run cancel " + id, "run erase " + id + " --yes", "erase person ada --yes",
 	} {
 		b.ok(strings.Fields(line)...)
 	}

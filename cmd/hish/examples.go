@@ -37,6 +37,7 @@ var examples = map[string]string{
 	"hish task tail":         "hish task tail --agent coding",
 	"hish template list":     "hish template list --category requirements",
 	"hish template show":     "hish template show requirements.write-user-stories",
+	"hish token list":        "hish token list --at 2026-11-23T09:30:00Z",
 	"hish token rotate":      "hish token rotate --json",
 	"hish token show":        "hish token show",
 	"hish version":           "hish version --json",

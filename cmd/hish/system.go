@@ -138,7 +138,7 @@ func (a *app) analyticsCommand() *cobra.Command {
 }
 
 func (a *app) tokenCommands() *cobra.Command {
-	return group("token", "Manage the access token", a.tokenShow(), a.tokenRotate())
+	return group("token", "Manage access tokens", a.tokenList(), a.tokenShow(), a.tokenRotate())
 }
 
 // tokenRotate makes the new secret here and keeps it before the server knows
@@ -196,6 +196,30 @@ func (a *app) tokenShow() *cobra.Command {
 			return a.printf("%s (%s) of tenant %s\nPermissions: %s\n", clean(me.Actor), clean(me.Kind), clean(me.Tenant), clean(strings.Join(me.Permissions, ", ")))
 		})
 	})
+}
+
+func (a *app) tokenList() *cobra.Command {
+	var p hishamos.Page
+	c := a.call("list", "List the access tokens of the tenant; * is the one in use", cobra.NoArgs, func(cmd *cobra.Command, c *hishamos.Client, _ []string) error {
+		list, err := c.Tokens(cmd.Context(), p)
+		if err != nil {
+			return err
+		}
+		return a.show(list, func() error {
+			rows := make([][]string, len(list.Items))
+			for i, t := range list.Items {
+				current := ""
+				if t.Current {
+					current = "*"
+				}
+				rows[i] = []string{t.ID, current, t.State, t.Actor, t.Kind, t.Name, strings.Join(t.Permissions, ","), stamp(t.Issued), stamp(t.Changed)}
+			}
+			a.more(list.Next)
+			return a.rows([]string{"ID", "", "State", "Actor", "Kind", "Name", "Permissions", "Issued", "Changed"}, rows)
+		})
+	})
+	pageFlags(c, &p)
+	return c
 }
 
 // accepted reports whether the server takes a secret already: the answer to the

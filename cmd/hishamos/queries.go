@@ -26,6 +26,7 @@ var (
 	_ api.Tasks     = queries{}
 	_ api.Workflows = queries{}
 	_ api.Usage     = queries{}
+	_ api.Tokens    = queries{}
 	_ auth.Tokens   = queries{}
 )
 
@@ -167,6 +168,27 @@ func (q queries) ByAgent(ctx context.Context, t domain.Tenant, f api.UsageFilter
 		}
 	}
 	return out, next, nil
+}
+
+func (q queries) Tokens(ctx context.Context, t domain.Tenant, f api.TokenFilter, p api.Page) ([]v1.Token, string, error) {
+	page, err := projections.Tokens{DB: q.as(t)}.List(ctx, t, projections.TokenFilter{Descending: f.Descending}, p.After, p.Limit)
+	if err != nil {
+		return nil, "", err
+	}
+	out := make([]v1.Token, len(page.Tokens))
+	for i, r := range page.Tokens {
+		out[i] = v1.Token{
+			ID: r.Token, State: v1.TokenValid, Tenant: string(r.Owner), Actor: r.ActorID, Kind: r.ActorKind,
+			Permissions: make([]string, len(r.Permissions)), Name: r.Holder, Issued: r.Issued, Changed: r.Updated,
+		}
+		if r.Revoked {
+			out[i].State = v1.TokenRevoked
+		}
+		for n, p := range r.Permissions {
+			out[i].Permissions[n] = string(p)
+		}
+	}
+	return out, page.Next, nil
 }
 
 // ByHash implements auth.Tokens. Whose token it is, the token says: so it is looked

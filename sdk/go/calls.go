@@ -295,6 +295,13 @@ func (c *Client) RotateToken(ctx context.Context, secretHash string, o Command) 
 	return out, c.command(ctx, http.MethodPost, escape("tokens", "rotate"), v1.RotateToken{SecretHash: secretHash}, o, &out)
 }
 
+// Tokens returns a page of the access tokens of the tenant.
+func (c *Client) Tokens(ctx context.Context, p Page) (v1.TokenList, error) {
+	var out v1.TokenList
+	_, err := c.get(ctx, escape("tokens"), p.values(), &out)
+	return out, err
+}
+
 // Me reads who the token speaks for.
 func (c *Client) Me(ctx context.Context) (v1.Me, error) {
 	var out v1.Me

@@ -18,7 +18,11 @@ type AtQuery struct {
 
 var (
 	errBeforeAll = domain.InvalidField("query.at", "is before the first event", "positions begin at 1")
-	errFuture    = &domain.Error{
+	errNoPast    = &domain.Error{
+		Kind: domain.Invalid, Code: "history.none", Field: "query.at", Message: "cannot be answered: what is read here has no past",
+		Fix: "leave it out; agents and templates come with the build, and a run states which versions it used",
+	}
+	errFuture = &domain.Error{
 		Kind: domain.Invalid, Code: "position.future", Field: "query.at", Message: "is behind the end of the log",
 		Fix: "leave it out to read the newest state; GET /api/v1/log/head says where the log ends",
 	}

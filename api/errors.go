@@ -218,6 +218,9 @@ func ownProblems(h huma.Context, _ string, v any) (any, error) {
 		e = errBodyCut
 	case http.StatusUnprocessableEntity:
 		e = errInvalid
+		if slices.ContainsFunc(m.Errors, asksForNoPast) {
+			e = errNoPast
+		}
 	}
 	p := newProblem(e)
 	p.Status = m.Status
@@ -226,6 +229,11 @@ func ownProblems(h huma.Context, _ string, v any) (any, error) {
 		fieldErrors(&p.Problem, m.Errors)
 	}
 	return p.Problem, nil
+}
+
+// asksForNoPast reports whether at= was sent to a read that does not take it.
+func asksForNoPast(d *huma.ErrorDetail) bool {
+	return d.Location == "query.at" && d.Message == "unknown query parameter"
 }
 
 // fieldErrors lists what is wrong with which field, without echoing values.

@@ -77,6 +77,7 @@ type UsageFilter struct {
 	From, To  time.Time
 	ID        string // of one workflow, or one agent; empty: all
 	NewestTop bool   // order by day, descending instead of ascending
+	At        domain.Position
 }
 
 // TokenFilter says in which order tokens are wanted.

@@ -218,12 +218,15 @@ func TestEveryListIsPagedAndEveryReadOfTheReadModelsAnswersAsOfThePast(t *testin
 				t.Errorf("%s cannot be sorted", r.Name)
 			}
 		}
-		// Library items are files of the build, usage adds up without a history,
-		// and the rest is about the caller or the process.
-		timeless := slices.ContainsFunc([]string{"/agents", "/templates", "/analytics", "/me", "/monitoring", "/log/head", "/uploads"}, func(p string) bool { return strings.HasPrefix(r.Path, "/api/v1"+p) })
+		// Library items are files of the build (docs/adr/0032), and the rest is about
+		// the caller or the process.
+		timeless := slices.ContainsFunc([]string{"/agents", "/templates", "/me", "/monitoring", "/log/head", "/uploads"}, func(p string) bool { return strings.HasPrefix(r.Path, "/api/v1"+p) })
 		timeless = timeless || r.Name == "get-file-content" // which never changes
 		if op.takes("query", "at") == timeless {
 			t.Errorf("%s takes at: %t", r.Name, op.takes("query", "at"))
+		}
+		if timeless {
+			f.want(f.call("GET", concrete(r.Path)+"?at=1", ""), http.StatusUnprocessableEntity, "history.none")
 		}
 		if !timeless {
 			f.want(f.call("GET", concrete(r.Path)+"?at=99999", ""), http.StatusBadRequest, "position.future")

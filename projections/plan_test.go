@@ -82,6 +82,9 @@ func fillMany(t *testing.T, pool *pgxpool.Pool) {
 	days := map[string]string{"tenant": tenant, "workflow": `'flow' || n / 400`, "agent": `'agent' || n / 400`, "day": `date '2025-01-01' + n % 400`}
 	copies("usage_days", days)
 	copies("agent_days", days)
+	days["position"] = "n"
+	copies("usage_changes", days)
+	copies("agent_changes", days)
 	copies("access_tokens", map[string]string{"tenant": tenant, "token": `'token_' || n`, "secret_hash": `'hash' || n`, "issued": `one.issued + n * interval '1 second'`})
 }
 
@@ -222,7 +225,10 @@ func TestEveryPageOfEveryListIsReadFromAnIndex(t *testing.T) {
 		}
 	}
 	for _, newest := range []bool{false, true} {
-		for _, f := range []projections.UsageFilter{{}, {From: "2025-02-01", To: "2025-03-01"}, {ID: "flow3"}, {ID: "agent3"}} {
+		for _, f := range []projections.UsageFilter{
+			{}, {From: "2025-02-01", To: "2025-03-01"}, {ID: "flow3"}, {ID: "agent3"},
+			{At: many - 1}, {At: many - 1, From: "2025-02-01", To: "2025-03-01"}, {At: many - 1, ID: "flow3"}, {At: many - 1, ID: "agent3"},
+		} {
 			f.NewestFirst = newest
 			label := fmt.Sprintf("usage %+v", f)
 			if !strings.HasPrefix(f.ID, "agent") {

@@ -1,6 +1,7 @@
 package projections_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -141,6 +142,8 @@ func TestListsAsOfAPositionAreTheListsOfThatTime(t *testing.T) {
 		cmpopts.SortSlices(func(a, b projections.Run) bool { return a.Run < b.Run }),
 		cmpopts.SortSlices(func(a, b projections.Step) bool { return fmt.Sprint(a.Run, a.Path) < fmt.Sprint(b.Run, b.Path) }),
 		cmpopts.SortSlices(func(a, b projections.Workflow) bool { return a.Workflow < b.Workflow }),
+		cmpopts.SortSlices(func(a, b projections.UsageDay) bool { return fmt.Sprint(a.Tenant, a.Day, a.Workflow) < fmt.Sprint(b.Tenant, b.Day, b.Workflow) }),
+		cmpopts.SortSlices(func(a, b projections.AgentDay) bool { return fmt.Sprint(a.Tenant, a.Day, a.Agent) < fmt.Sprint(b.Tenant, b.Day, b.Agent) }),
 	}
 	for i, r := range h.records {
 		if r.Index < r.Count-1 || i%9 != 0 && i < len(h.records)-1 {
@@ -165,7 +168,31 @@ func TestListsAsOfAPositionAreTheListsOfThatTime(t *testing.T) {
 		if diff := cmp.Diff(rowsOf[projections.Workflow](t, old, flowsDef, 0), flows, options...); diff != "" {
 			t.Fatalf("workflows at %d (-then +as of): %s", r.Position, diff)
 		}
+		q, usageDef := projections.Usage{DB: pool}, projections.UsageDefinition()
+		f := projections.UsageFilter{At: r.Position}
+		if diff := cmp.Diff(rowsOf[projections.UsageDay](t, old, usageDef, 1), allDays(t, q.Workflows, f), options...); diff != "" {
+			t.Fatalf("usage at %d (-then +as of): %s", r.Position, diff)
+		}
+		if diff := cmp.Diff(rowsOf[projections.AgentDay](t, old, usageDef, 2), allDays(t, q.Agents, f), options...); diff != "" {
+			t.Fatalf("usage of agents at %d (-then +as of): %s", r.Position, diff)
+		}
 	}
+}
+
+// allDays reads a report of all tenants, page by page.
+func allDays[R any](t testing.TB, report func(context.Context, domain.Tenant, projections.UsageFilter, string, int) ([]R, string, error), f projections.UsageFilter) []R {
+	t.Helper()
+	var all []R
+	for _, tenant := range []domain.Tenant{domain.DefaultTenant, "t_other"} {
+		for after, more := "", true; more; {
+			page, next, err := report(t.Context(), tenant, f, after, 2)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all, after, more = append(all, page...), next, next != ""
+		}
+	}
+	return all
 }
 
 func TestPagesInEitherOrderHoldEveryRowOnce(t *testing.T) {

@@ -1,8 +1,6 @@
 package projections
 
 import (
-	"context"
-	"fmt"
 	"maps"
 	"time"
 
@@ -72,17 +70,31 @@ type AgentDay struct {
 	Cost             domain.NanoUSD `db:"cost"`
 }
 
+// usageChange and agentChange are what was added to a day, and from which
+// position on it holds: the days as of any position are sums of them.
+type usageChange struct {
+	UsageDay
+	Position domain.Position `db:"position,key"`
+}
+
+type agentChange struct {
+	AgentDay
+	Position domain.Position `db:"position,key"`
+}
+
 var (
-	usageRuns = projection.NewTable[usageRun]("usage_runs")
-	usageDays = projection.NewCounter[UsageDay]("usage_days")
-	agentDays = projection.NewCounter[AgentDay]("agent_days")
+	usageRuns    = projection.NewTable[usageRun]("usage_runs")
+	usageDays    = projection.NewCounter[UsageDay]("usage_days")
+	agentDays    = projection.NewCounter[AgentDay]("agent_days")
+	usageChanges = projection.NewCounter[usageChange]("usage_changes")
+	agentChanges = projection.NewCounter[agentChange]("agent_changes")
 )
 
-// UsageDefinition fills usage_days and agent_days.
+// UsageDefinition fills usage_days and agent_days, and keeps their history.
 func UsageDefinition() *projection.Definition {
 	return &projection.Definition{
-		Name: "usage", Version: 1,
-		Tables: []*projection.Schema{usageRuns.Schema, usageDays.Schema, agentDays.Schema},
+		Name: "usage", Version: 2,
+		Tables: []*projection.Schema{usageRuns.Schema, usageDays.Schema, agentDays.Schema, usageChanges.Schema, agentChanges.Schema},
 		Handlers: []projection.Handler{
 			projection.On(countStarted), projection.On(countScheduled), projection.On(countStepCompleted),
 			projection.On(countStepFailed), projection.On(countLapsed), projection.On(countTokens),
@@ -112,7 +124,14 @@ func countStarted(w *projection.Rows, r events.Recorded[events.RunStarted]) {
 		}
 	}
 	usageRuns.Insert(w, run)
-	usageDays.Add(w, UsageDay{Tenant: run.Tenant, Workflow: run.Workflow, Day: day(r.Time), Started: 1})
+	addWorkflow(w, r.Envelope, run, UsageDay{Started: 1})
+}
+
+// addWorkflow adds to the day of a run's workflow.
+func addWorkflow(w *projection.Rows, e events.Envelope, run usageRun, delta UsageDay) {
+	delta.Tenant, delta.Workflow, delta.Day = run.Tenant, run.Workflow, day(e.Time)
+	usageDays.Add(w, delta)
+	usageChanges.Add(w, usageChange{delta, w.From()})
 }
 
 func countScheduled(w *projection.Rows, r events.Recorded[events.StepScheduled]) {
@@ -136,6 +155,7 @@ func addAgent(w *projection.Rows, e events.Envelope, path domain.StepPath, delta
 	}
 	delta.Tenant, delta.Agent, delta.Day = run.Tenant, run.Agents[path], day(e.Time)
 	agentDays.Add(w, delta)
+	agentChanges.Add(w, agentChange{delta, w.From()})
 }
 
 func countStepCompleted(w *projection.Rows, r events.Recorded[events.StepCompleted]) {
@@ -168,7 +188,6 @@ func countTokens(w *projection.Rows, r events.Recorded[events.TokensSpent]) {
 	}
 	u := r.Event.Usage
 	delta := UsageDay{
-		Tenant: run.Tenant, Workflow: run.Workflow, Day: day(r.Time),
 		Calls: 1, SimulatedCalls: one(u.Simulated), UnpricedCalls: one(u.Unpriced),
 		TokensInput: u.Tokens.Input, TokensCached: u.Tokens.CachedInput, TokensCacheWrite: u.Tokens.CacheWrite,
 		TokensOutput: u.Tokens.Output, TokensReasoning: u.Tokens.Reasoning, Cost: u.Amount,
@@ -177,7 +196,7 @@ func countTokens(w *projection.Rows, r events.Recorded[events.TokensSpent]) {
 		delta.Simulated, run.Simulated = 1, true
 		usageRuns.Put(w, run)
 	}
-	usageDays.Add(w, delta)
+	addWorkflow(w, r.Envelope, run, delta)
 	addAgent(w, r.Envelope, r.Event.Path, AgentDay{
 		Calls: 1, SimulatedCalls: one(u.Simulated), UnpricedCalls: one(u.Unpriced),
 		TokensInput: u.Tokens.Input, TokensCached: u.Tokens.CachedInput, TokensCacheWrite: u.Tokens.CacheWrite,
@@ -190,9 +209,8 @@ func countEnd(w *projection.Rows, e events.Envelope, delta UsageDay) {
 	if !ok {
 		return
 	}
-	delta.Tenant, delta.Workflow, delta.Day = run.Tenant, run.Workflow, day(e.Time)
 	delta.Ended, delta.DurationMS = 1, max(0, e.Time.Sub(run.Started).Milliseconds())
-	usageDays.Add(w, delta)
+	addWorkflow(w, e, run, delta)
 }
 
 func countCompleted(w *projection.Rows, r events.Recorded[events.RunCompleted]) {
@@ -205,108 +223,4 @@ func countFailed(w *projection.Rows, r events.Recorded[events.RunFailed]) {
 
 func countCancelled(w *projection.Rows, r events.Recorded[events.RunCancelled]) {
 	countEnd(w, r.Envelope, UsageDay{Cancelled: 1})
-}
-
-// Usage are the queries over what was used.
-type Usage struct{ DB DB }
-
-// UsageFilter narrows a report. Days are inclusive and in UTC; empty: no bound.
-type UsageFilter struct {
-	From, To    string // 2006-01-02
-	ID          string // of a workflow or an agent; empty: all
-	NewestFirst bool
-}
-
-const (
-	usageDaysSQL = `
-select u.tenant, u.workflow, u.day::text, started, completed, failed, cancelled, simulated, duration_ms, ended,
-    calls, simulated_calls, unpriced_calls, ` + tokenColumns + `, cost
-from usage_days u
-where u.build = live_build('usage', 1) and u.tenant = $1`
-
-	agentDaysSQL = `
-select u.tenant, u.agent, u.day::text, attempts, completed, failed, retried, lapsed, duration_ms,
-    calls, simulated_calls, unpriced_calls, ` + tokenColumns + `, cost
-from agent_days u
-where u.build = live_build('usage', 1) and u.tenant = $1`
-)
-
-func (f UsageFilter) check() error {
-	for name, v := range map[string]string{"from": f.From, "to": f.To} {
-		if _, err := time.Parse(time.DateOnly, v); v != "" && err != nil {
-			return domain.InvalidField(name, "is not a day", "write it like 2026-01-31")
-		}
-	}
-	return nil
-}
-
-// Workflows reports by day and workflow.
-func (q Usage) Workflows(ctx context.Context, tenant domain.Tenant, f UsageFilter, after string, limit int) (days []UsageDay, next string, err error) {
-	return report(ctx, q.DB, usageDaysSQL, "workflow", tenant, f, after, limit, func(d UsageDay) [2]string { return [2]string{d.Day, d.Workflow} })
-}
-
-// Agents reports by day and agent.
-func (q Usage) Agents(ctx context.Context, tenant domain.Tenant, f UsageFilter, after string, limit int) (days []AgentDay, next string, err error) {
-	return report(ctx, q.DB, agentDaysSQL, "agent", tenant, f, after, limit, func(d AgentDay) [2]string { return [2]string{d.Day, d.Agent} })
-}
-
-func report[R any](
-	ctx context.Context, db DB, sql, id string, tenant domain.Tenant, f UsageFilter, after string, limit int, key func(R) [2]string,
-) ([]R, string, error) {
-	n := limitOf(limit)
-	sql, args, err := f.statement(sql, id, tenant, after, n+1)
-	if err != nil {
-		return nil, "", err
-	}
-	out, err := collect[R](ctx, db, sql, args)
-	if err != nil {
-		return nil, "", fmt.Errorf("report usage: %w", err)
-	}
-	if len(out) <= n {
-		return out, "", nil
-	}
-	last := key(out[n-1])
-	return out[:n], cursor{f.order(id), last[:]}.encode(), nil
-}
-
-func (f UsageFilter) order(id string) string {
-	order, _ := direction(f.NewestFirst)
-	return "usage by " + id + " " + order
-}
-
-// statement is the SQL of a page. Id is the column beside the day. The table is
-// named everywhere: day alone is the text of the answer, which no index has.
-func (f UsageFilter) statement(sql, id string, tenant domain.Tenant, after string, limit int) (string, []any, error) {
-	if err := f.check(); err != nil {
-		return "", nil, err
-	}
-	last, err := decodeCursor(after, f.order(id), 2)
-	if err != nil {
-		return "", nil, err
-	}
-	q := &query{args: []any{tenant}, conditions: []string{"true"}}
-	order, beyond := direction(f.NewestFirst)
-	if f.From != "" {
-		q.where("u.day >= %s::text::date", f.From)
-	}
-	if f.To != "" {
-		q.where("u.day <= %s::text::date", f.To)
-	}
-	if f.ID != "" {
-		q.where("u."+id+" = %s", f.ID)
-	}
-	if last != nil {
-		if _, err := time.Parse(time.DateOnly, last[0]); err != nil {
-			return "", nil, ErrCursor
-		}
-		if f.ID != "" { // one row a day, in the order of the primary key
-			q.where("u.day "+beyond+" %s::text::date", last[0])
-		} else {
-			q.conditions = append(q.conditions, fmt.Sprintf("(u.day, u.%s) %s (%s::text::date, %s)", id, beyond, q.arg(last[0]), q.arg(last[1])))
-		}
-	}
-	if f.ID != "" {
-		return fmt.Sprintf("%s and %s order by u.day %s limit %s", sql, q, order, q.arg(limit)), q.args, nil
-	}
-	return fmt.Sprintf("%s and %s order by u.day %s, u.%s %s limit %s", sql, q, order, id, order, q.arg(limit)), q.args, nil
 }

@@ -131,9 +131,9 @@ func (a *app) analyticsCommand() *cobra.Command {
 		return usage("analytics are by workflows or by agents, not by %s", args[0])
 	})
 	c.Flags().StringVar(&q.From, "from", "", "first day, such as 2026-11-01; by default 29 days before the last")
-	c.Flags().StringVar(&q.To, "to", "", "last day; by default today (UTC)")
+	c.Flags().StringVar(&q.To, "to", "", "last day; by default today, or that of --at (UTC)")
 	c.Flags().StringVar(&q.ID, "only", "", "only this workflow, or this agent")
-	sortFlags(c, &q.Page)
+	pageFlags(c, &q.Page)
 	return c
 }
 

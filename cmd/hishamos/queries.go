@@ -207,7 +207,7 @@ func (q queries) ByHash(ctx context.Context, hash string) (auth.Token, bool, err
 }
 
 func days(f api.UsageFilter) projections.UsageFilter {
-	out := projections.UsageFilter{ID: f.ID, NewestFirst: f.NewestTop}
+	out := projections.UsageFilter{ID: f.ID, NewestFirst: f.NewestTop, At: f.At}
 	if !f.From.IsZero() {
 		out.From = f.From.UTC().Format(time.DateOnly)
 	}

@@ -52,6 +52,9 @@ func (w *Rows) enter(e events.Envelope) {
 	w.at = e.Position + domain.Position(max(0, e.Count-1-e.Index))
 }
 
+// From is the position from which the changes of the current event hold.
+func (w *Rows) From() domain.Position { return w.at }
+
 func (w *Rows) miss(s slot, row any) {
 	if w.missing == nil {
 		w.missing = make(map[slot]any, 4)

@@ -32,12 +32,23 @@ type Column struct {
 	// Date columns are text in Go and a date in the database.
 	Date  bool
 	field int
+	inner int  // field of the embedded row that field is; -1: it is none
 	raw   bool // a json.RawMessage, kept as it is
 	ptr   bool // a *time.Time
 }
 
+// of is the field of a row.
+func (c Column) of(row reflect.Value) reflect.Value {
+	f := row.Field(c.field)
+	if c.inner >= 0 {
+		f = f.Field(c.inner)
+	}
+	return f
+}
+
 // Schema describes a table to stores. The row type is a flat struct with tags:
-// `db:"name"`, `db:"name,key"`, `db:"name,live"`, `db:"day,key,date"`.
+// `db:"name"`, `db:"name,key"`, `db:"name,live"`, `db:"day,key,date"`; it may
+// embed another row type, whose columns it then has too.
 type Schema struct {
 	Name    string // the physical table; its history is <name>_history
 	History bool   // superseded rows are kept, with the positions between which they held
@@ -57,35 +68,46 @@ func newSchema(name string, row reflect.Type) *Schema {
 	s := &Schema{Name: name, row: row}
 	for i := range row.NumField() {
 		f := row.Field(i)
-		tag, ok := f.Tag.Lookup("db")
-		if !ok {
-			panic(fmt.Sprintf("table %s: field %s has no db tag", name, f.Name))
+		if !f.Anonymous {
+			s.column(f, i, -1)
+			continue
 		}
-		parts := strings.Split(tag, ",")
-		c := Column{Name: parts[0], field: i, raw: f.Type == rawType, ptr: f.Type == timePtr}
-		for _, o := range parts[1:] {
-			switch o {
-			case "key":
-				c.Key = true
-				s.Keys = append(s.Keys, len(s.Columns))
-			case "live":
-				c.Live = true
-			case "date":
-				c.Date = true
-			default:
-				panic(fmt.Sprintf("table %s: field %s: unknown option %q", name, f.Name, o))
-			}
+		for n := range f.Type.NumField() {
+			s.column(f.Type.Field(n), i, n)
 		}
-		c.Kind = kindOf(f.Type)
-		if c.Key && c.Kind != Text && c.Kind != Int {
-			panic(fmt.Sprintf("table %s: key %s must be text or a number", name, f.Name))
-		}
-		s.Columns = append(s.Columns, c)
 	}
 	if len(s.Keys) == 0 {
 		panic(fmt.Sprintf("table %s has no key", name))
 	}
 	return s
+}
+
+// column adds the column of a field.
+func (s *Schema) column(f reflect.StructField, field, inner int) {
+	tag, ok := f.Tag.Lookup("db")
+	if !ok {
+		panic(fmt.Sprintf("table %s: field %s has no db tag", s.Name, f.Name))
+	}
+	parts := strings.Split(tag, ",")
+	c := Column{Name: parts[0], field: field, inner: inner, raw: f.Type == rawType, ptr: f.Type == timePtr}
+	for _, o := range parts[1:] {
+		switch o {
+		case "key":
+			c.Key = true
+			s.Keys = append(s.Keys, len(s.Columns))
+		case "live":
+			c.Live = true
+		case "date":
+			c.Date = true
+		default:
+			panic(fmt.Sprintf("table %s: field %s: unknown option %q", s.Name, f.Name, o))
+		}
+	}
+	c.Kind = kindOf(f.Type)
+	if c.Key && c.Kind != Text && c.Kind != Int {
+		panic(fmt.Sprintf("table %s: key %s must be text or a number", s.Name, f.Name))
+	}
+	s.Columns = append(s.Columns, c)
 }
 
 func kindOf(t reflect.Type) Kind {
@@ -116,14 +138,14 @@ func (s *Schema) New() any { return reflect.New(s.row).Interface() }
 func (s *Schema) Key(row any) string {
 	v := reflect.ValueOf(row).Elem()
 	if len(s.Keys) == 1 && s.Columns[s.Keys[0]].Kind == Text {
-		return v.Field(s.Columns[s.Keys[0]].field).String()
+		return s.Columns[s.Keys[0]].of(v).String()
 	}
 	var b strings.Builder
 	for _, k := range s.Keys {
 		if c := s.Columns[k]; c.Kind == Text {
-			b.WriteString(v.Field(c.field).String())
+			b.WriteString(c.of(v).String())
 		} else {
-			b.WriteString(strconv.FormatInt(integer(v.Field(c.field)), 10))
+			b.WriteString(strconv.FormatInt(integer(c.of(v)), 10))
 		}
 		b.WriteByte(0)
 	}
@@ -141,7 +163,7 @@ func integer(v reflect.Value) int64 {
 // bool, time.Time or the text of the JSON; nil for NULL.
 func (s *Schema) Value(row any, column int) any {
 	c := s.Columns[column]
-	f := reflect.ValueOf(row).Elem().Field(c.field)
+	f := c.of(reflect.ValueOf(row).Elem())
 	switch c.Kind {
 	case Text:
 		return f.String()
@@ -184,7 +206,7 @@ func jsonText(c Column, f reflect.Value) any {
 // Set puts a stored value into a column of a row: the inverse of Value.
 func (s *Schema) Set(row any, column int, value any) error {
 	c := s.Columns[column]
-	f := reflect.ValueOf(row).Elem().Field(c.field)
+	f := c.of(reflect.ValueOf(row).Elem())
 	if value == nil {
 		f.SetZero()
 		return nil
@@ -228,9 +250,9 @@ func (s *Schema) settle(row any) {
 	for _, c := range s.Columns {
 		switch c.Kind {
 		case Time:
-			settleTime(c, v.Field(c.field))
+			settleTime(c, c.of(v))
 		case Text:
-			f := v.Field(c.field)
+			f := c.of(v)
 			if t := f.String(); strings.IndexByte(t, 0) >= 0 {
 				f.SetString(strings.ReplaceAll(t, "\x00", "\uFFFD"))
 			}
@@ -260,7 +282,7 @@ func (s *Schema) add(sum, delta any) {
 		if c.Key {
 			continue
 		}
-		f, d := a.Field(c.field), b.Field(c.field)
+		f, d := c.of(a), c.of(b)
 		switch {
 		case f.CanInt():
 			f.SetInt(f.Int() + d.Int())

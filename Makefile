@@ -6,8 +6,7 @@ KILLS   ?= 20
 SEEDS   ?= 500
 
 .DEFAULT_GOAL := help
-.PHONY: alerts bench build chaos demo generate help hooks lint run sim test verify
-.PHONY: bench build chaos demo generate help hooks lint run schemathesis sim test verify
+.PHONY: alerts bench build chaos demo generate help hooks lint run schemathesis sim test verify
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,9 +48,8 @@ lint: ## vet, staticcheck, exhaustive switches over unions, format: the fast gat
 	@unformatted=$$($(TOOL) gofumpt -l .); test -z "$$unformatted" || { echo "not formatted (gofumpt -w):"; echo "$$unformatted"; exit 1; }
 
 alerts: ## check what Prometheus and Alertmanager are given, and let every alert fire
-	go tool -modfile=internal/tools/promtool.mod promtool check config deploy/prometheus/prometheus.yml
-	go tool -modfile=internal/tools/promtool.mod promtool test rules deploy/prometheus/rules_test.yml
-	go tool -modfile=internal/tools/amtool.mod amtool check-config deploy/alertmanager/alertmanager.yml
+	go -C internal/tools/alerts run . $(CURDIR)/deploy
+	go -C internal/tools/alerts test .
 
 generate: ## write the schemas, the AsyncAPI document and the reference pages
 	go run ./internal/generate

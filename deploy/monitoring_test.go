@@ -259,3 +259,30 @@ func TestAlertsGoToAChannelWhoseAddressIsASecret(t *testing.T) {
 		}
 	}
 }
+
+func TestWhatIsDeployedIsWhatChecksItsConfiguration(t *testing.T) {
+	t.Parallel()
+	compose, err := os.ReadFile("docker-compose.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	mod, err := os.ReadFile("../internal/tools/alerts/go.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Prometheus 3.5.0 is the module's v0.305.0.
+	image := regexp.MustCompile(`image: prom/prometheus:v3\.(\d+)\.(\d+)`).FindSubmatch(compose)
+	if image == nil {
+		t.Fatal("no image of Prometheus 3 is deployed")
+	}
+	wanted := fmt.Sprintf("github.com/prometheus/prometheus v0.3%02s.%s\n", image[1], image[2])
+	image = regexp.MustCompile(`image: prom/alertmanager:(v\S+)`).FindSubmatch(compose)
+	if image == nil {
+		t.Fatal("no image of Alertmanager is deployed")
+	}
+	for _, w := range []string{wanted, fmt.Sprintf("github.com/prometheus/alertmanager %s\n", image[1])} {
+		if !strings.Contains(string(mod), w) {
+			t.Errorf("internal/tools/alerts/go.mod does not require %s", w)
+		}
+	}
+}

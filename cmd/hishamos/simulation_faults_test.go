@@ -194,6 +194,11 @@ func (w *simWorld) quiet() bool {
 			return false
 		}
 	}
+	for _, e := range w.erasures {
+		if !e.done {
+			return false
+		}
+	}
 	for _, x := range w.workers {
 		if x.job != nil || len(x.pending) > 0 || x.down {
 			return false

@@ -41,9 +41,16 @@ type simNode struct {
 func (n *simNode) start() {
 	n.life++
 	n.up = true
-	n.dispatcher = dispatch.New(simHanding{n.w.store, n}, dispatch.Options{Clock: n.clock, CacheStreams: 2, Sealer: n.w.ring}, n.w.aggregates()...)
+	sealer := dispatch.Sealer(n.w.ring)
+	if n.w.plant.sealer != nil {
+		sealer = n.w.plant.sealer(sealer)
+	}
+	n.dispatcher = dispatch.New(simHanding{n.w.store, n}, dispatch.Options{Clock: n.clock, CacheStreams: 2, Sealer: sealer}, n.w.aggregates()...)
 	n.ports = portsOf(n.w.store, n.dispatcher, n.w.ring, lease.NewBoard(n.clock), timer.NewWheel())
 	n.ports.Dispatcher = simDoor{n}
+	if n.w.plant.destroy != nil {
+		n.ports.Destroy = n.w.plant.destroy
+	}
 	n.reaction = handlers.All(n.ports)[0]
 	if n.w.plant.react != nil {
 		n.reaction = n.w.plant.react(n.reaction)

@@ -44,7 +44,7 @@ func (w *simWorld) addClient(i int) {
 	if w.Chance(0.2) {
 		c.todo = append(c.todo, commands.Request{
 			ID: domain.CommandID(w.NewID()), Principal: who, Body: []byte("cancel"),
-			Command: commands.CancelRun{Run: run, Reason: "no longer needed"},
+			Command: commands.CancelRun{Run: run, Reason: simCanary + " is no longer needed"},
 		})
 	}
 	c.start = c.todo[0]
@@ -330,7 +330,7 @@ func simScript(seed uint64, a simAttempt, now time.Time) (commands.Run, []domain
 	result := commands.StepResult{Run: a.stream, Path: a.path, Attempt: a.attempt, Spent: usage, PriceTable: "simulated"}
 	took := 50*time.Millisecond + time.Duration(r.Int64N(int64(5*time.Second)))
 	complete := func() commands.Run {
-		output, err := json.Marshal(map[string]any{"attempt": a.attempt, "even": r.IntN(2) == 0})
+		output, err := json.Marshal(map[string]any{"attempt": a.attempt, "even": r.IntN(2) == 0, "text": simCanary})
 		if err != nil {
 			panic(err)
 		}

@@ -42,6 +42,8 @@ func TestPlantedBugsAreFound(t *testing.T) {
 		"start a reaction at 0":         {simPlant{from: func(domain.Position) domain.Position { return 0 }}, "I13"},
 		"recover nothing":               {simPlant{react: recoverNothing}, "I7"},
 		"acknowledge before the commit": {simPlant{appended: acknowledgeAnyway}, "I1"},
+		"keep a key that was erased":    {simPlant{destroy: keepKeys}, "I14"},
+		"seal reasons in no case":       {simPlant{sealer: func(s dispatch.Sealer) dispatch.Sealer { return openly{s} }}, "I14"},
 		"change an event":               {simPlant{record: changeEvent}, "I3"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -190,4 +192,18 @@ func changeEvent(r *events.Record) {
 	if r.Type == (events.StepFailed{}).EventType() {
 		r.Data = append(slices.Clip(r.Data), ' ') // means the same
 	}
+}
+
+// keepKeys says that keys were destroyed.
+func keepKeys(context.Context, domain.StreamID, []string) error { return nil }
+
+// openly leaves why a run was cancelled as it is.
+type openly struct{ dispatch.Sealer }
+
+// Seal implements dispatch.Sealer.
+func (s openly) Seal(ctx context.Context, stream domain.StreamID, content string, e events.Event) (events.Event, string, string, error) {
+	if _, ok := e.(events.RunCancelled); ok {
+		return e, "", content, nil
+	}
+	return s.Sealer.Seal(ctx, stream, content, e)
 }

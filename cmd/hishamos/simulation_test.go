@@ -61,6 +61,11 @@ func (w *simWorld) stuck() string {
 			out = append(out, c.name+" waits")
 		}
 	}
+	for _, e := range w.erasures {
+		if !e.done {
+			out = append(out, e.name+" is not erased")
+		}
+	}
 	open, _ := w.memory.OpenStreams(ctx, "run", "", 100)
 	for _, s := range open {
 		out = append(out, "run "+simShort(s)+" is open")
@@ -99,6 +104,11 @@ func TestSimulationKeepsEveryPromise(t *testing.T) {
 	for _, kind := range simFaults() {
 		if totals.hits[kind] == 0 && (kind != expressLost || !expressIsOff()) {
 			t.Errorf("void: no seed was hit by %q", kind)
+		}
+	}
+	for _, kind := range []string{erased, readable} {
+		if totals.hits[kind] == 0 {
+			t.Errorf("void: %s in no seed", kind)
 		}
 	}
 	if totals.events < 20*int(*simSeeds) {

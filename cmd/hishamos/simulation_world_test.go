@@ -41,6 +41,8 @@ type simPlant struct {
 	fire         func(*simWorld, domain.Timer) bool // false: the timer is lost
 	react        func(reaction.Reaction) reaction.Reaction
 	from         func(domain.Position) domain.Position
+	destroy      func(ctx context.Context, order domain.StreamID, ids []string) error
+	sealer       func(dispatch.Sealer) dispatch.Sealer
 }
 
 // simWorld is the whole system under one scheduler: the real deciders, stores,
@@ -52,23 +54,24 @@ type simWorld struct {
 	plant   simPlant
 	clock   *sim.Clock // of the machine the store is on
 
-	memory  *eventmemory.Store
-	ring    *keys.Ring // the key store is always there
-	store   eventstore.Store
-	broker  *simBroker
-	epoch   int
-	mark    log.Mark // the relay's published mark, as it is kept in a table
-	resumes *reaction.MemoryResumes
-	owners  map[log.Partition]*simNode // partition locks of the reactions
-	nodes   []*simNode
-	relays  []*simRelay
-	relayer *simRelay // who holds the relay lock
-	tables  *simTables
-	views   *simViews
-	clients []*simClient
-	workers []*simWorker
-	ledger  map[simAttempt]*simSpending
-	history *simHistory
+	memory   *eventmemory.Store
+	ring     *keys.Ring // the key store is always there
+	store    eventstore.Store
+	broker   *simBroker
+	epoch    int
+	mark     log.Mark // the relay's published mark, as it is kept in a table
+	resumes  *reaction.MemoryResumes
+	owners   map[log.Partition]*simNode // partition locks of the reactions
+	nodes    []*simNode
+	relays   []*simRelay
+	relayer  *simRelay // who holds the relay lock
+	tables   *simTables
+	views    *simViews
+	clients  []*simClient
+	workers  []*simWorker
+	erasures []*simErasure
+	ledger   map[simAttempt]*simSpending
+	history  *simHistory
 
 	armed     map[string]int // faults that wait for their moment
 	unnoticed int            // losses of the broker that no relay knows of
@@ -121,6 +124,7 @@ func (w *simWorld) begin() error {
 	for i := range 2 + w.Rand.IntN(3) {
 		w.addClient(i)
 	}
+	w.addErasures()
 	return nil
 }
 

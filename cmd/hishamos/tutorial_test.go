@@ -124,11 +124,11 @@ func (r *reader) command(ctx context.Context, line string, out *output) *exec.Cm
 	return cmd
 }
 
-// serve is `make run`, without building.
-func (r *reader) serve(i instruction) {
+// serve is `make run`, without building, or another way to bring everything up.
+func (r *reader) serve(i instruction, options ...string) {
 	r.t.Helper()
 	out := &output{}
-	r.server = r.command(context.Background(), "exec bin/hishamos up", out)
+	r.server = r.command(context.Background(), strings.Join(append([]string{"exec bin/hishamos up"}, options...), " "), out)
 	if err := r.server.Start(); err != nil {
 		r.t.Fatal(err)
 	}

@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strconv"
+	"sync"
+	"sync/atomic"
 
 	"github.com/hishamos/hishamos/commands"
 	"github.com/hishamos/hishamos/domain"
@@ -37,6 +40,9 @@ type Ports struct {
 	// RemoveErased takes away the blobs of what an order erases.
 	RemoveErased func(ctx context.Context, t domain.Tenant, subject, id string) error
 	Logger       *slog.Logger // nil: the default
+	// Takeover is how many runs' attempts are lapsed at a time when partitions are
+	// taken over, so that their appends share batches. 0: 1.
+	Takeover int
 }
 
 func (p Ports) logger() *slog.Logger {
@@ -89,12 +95,10 @@ func (p Ports) recoverRuns(ctx context.Context, owned func(domain.StreamID) bool
 		if err != nil {
 			return fmt.Errorf("recover runs: %w", err)
 		}
-		for _, run := range page {
-			after = run
-			if !owned(run) {
-				continue
-			}
-			err := p.replaceAttempts(ctx, run)
+		ours := slices.DeleteFunc(slices.Clone(page), func(run domain.StreamID) bool { return !owned(run) })
+		replaced := p.replaceAll(ctx, ours)
+		for i, run := range ours {
+			err := replaced[i]
 			if err == nil {
 				err = p.syncRun(ctx, run, 0)
 			}
@@ -111,7 +115,43 @@ func (p Ports) recoverRuns(ctx context.Context, owned func(domain.StreamID) bool
 		if len(page) < recoverPage {
 			return nil
 		}
+		after = page[len(page)-1]
 	}
+}
+
+// replaceAll replaces the attempts of runs, some side by side, and returns what
+// came of each. After a failure it begins with no further run: who recovers again
+// replaces attempts again.
+func (p Ports) replaceAll(ctx context.Context, runs []domain.StreamID) []error {
+	out := make([]error, len(runs))
+	var failed atomic.Pointer[error]
+	replace := func(i int) {
+		if err := failed.Load(); err != nil {
+			out[i] = *err
+			return
+		}
+		out[i] = p.replaceAttempts(ctx, runs[i])
+		if err := out[i]; err != nil && !errors.Is(err, events.ErrUnknownType) {
+			failed.CompareAndSwap(nil, &err)
+		}
+	}
+	if p.Takeover <= 1 {
+		for i := range runs {
+			replace(i)
+		}
+		return out
+	}
+	var all sync.WaitGroup
+	places := make(chan struct{}, p.Takeover)
+	for i := range runs {
+		places <- struct{}{}
+		all.Go(func() {
+			defer func() { <-places }()
+			replace(i)
+		})
+	}
+	all.Wait()
+	return out
 }
 
 // replaceAttempts lapses the attempts of a run that somebody may be at work on:

@@ -2,8 +2,10 @@ package handlers_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -162,6 +164,61 @@ func TestWhoTakesPartitionsOverReplacesAttemptsThatMayBeInOtherHands(t *testing.
 	slices.Sort(got)
 	if want := []string{"a#1", fmt.Sprintf("a#%d", len(w.commands)+1)}; !slices.Equal(got, want) {
 		t.Errorf("offered %v, want %v", got, want)
+	}
+}
+
+// together is a dispatcher that answers once a number of callers are there.
+type together struct {
+	present atomic.Int64
+	wanted  int64
+	met     chan struct{}
+}
+
+func (d *together) Do(ctx context.Context, _ commands.Request) (commands.Receipt, error) {
+	if d.present.Add(1) == d.wanted {
+		close(d.met)
+	}
+	select {
+	case <-d.met:
+		return commands.Receipt{}, nil
+	case <-ctx.Done():
+		return commands.Receipt{}, ctx.Err()
+	}
+}
+
+func TestAttemptsOfManyRunsAreReplacedSideBySide(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for i := range 20 {
+		w.intents[run(i)] = waits(run(i), domain.AgentStep)
+	}
+	d := &together{wanted: 8, met: make(chan struct{})}
+	w.ports.Dispatcher, w.ports.Takeover = d, 8
+	bounded, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if err := w.reaction().Recover(bounded, func(domain.StreamID) bool { return true }); err != nil {
+		t.Fatal(err)
+	}
+	if n := d.present.Load(); n != 20 {
+		t.Errorf("%d attempts were replaced, want 20", n)
+	}
+}
+
+func TestATakeoverThatFailsReplacesNoFurtherAttempts(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for i := range 20 {
+		w.intents[run(i)] = waits(run(i), domain.AgentStep)
+	}
+	asked, known := 0, w.ports.RunIntents
+	w.ports.RunIntents = func(ctx context.Context, r domain.StreamID, at domain.Sequence) (domain.Intents, error) {
+		if asked++; asked == 3 {
+			return domain.Intents{}, errors.New("planned")
+		}
+		return known(ctx, r, at)
+	}
+	if err := w.reaction().Recover(t.Context(), func(domain.StreamID) bool { return true }); err == nil || len(w.commands) != 2 {
+		t.Errorf("%v after %d lapses, want an error after 2", err, len(w.commands))
 	}
 }
 

@@ -37,11 +37,15 @@ func aggregates() []dispatch.Aggregate {
 // ports are what the reactions of this node reach the outside through.
 func (n *node) ports() handlers.Ports {
 	p := portsOf(n.store, n.dispatcher, n.ring, n.board, n.timers)
-	p.Logger = n.logger
+	p.Logger, p.Takeover = n.logger, takeoverWidth
 	p.SettleUpload, p.RemoveFile, p.RemoveErased = n.uploads.Forget, n.removeFile, n.removeErased
 	p.Dispatcher, p.RunIntents = n.commands, tracing.Intents(n.tracer, p.RunIntents)
 	return p
 }
+
+// takeoverWidth is how many runs are taken over side by side: half of the
+// commands that are carried out at once, so that others find room.
+const takeoverWidth = workingLimit / 2
 
 func portsOf(store eventstore.Reader, d *dispatch.Dispatcher, ring *keys.Ring, board *lease.Board, timers *timer.Wheel) handlers.Ports {
 	return handlers.Ports{

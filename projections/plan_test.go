@@ -226,8 +226,14 @@ func TestEveryPageOfEveryListIsReadFromAnIndex(t *testing.T) {
 	}
 	for _, newest := range []bool{false, true} {
 		for _, f := range []projections.UsageFilter{
-			{}, {From: "2025-02-01", To: "2025-03-01"}, {ID: "flow3"}, {ID: "agent3"},
-			{At: many - 1}, {At: many - 1, From: "2025-02-01", To: "2025-03-01"}, {At: many - 1, ID: "flow3"}, {At: many - 1, ID: "agent3"},
+			{},
+			{From: "2025-02-01", To: "2025-03-01"},
+			{ID: "flow3"},
+			{ID: "agent3"},
+			{At: many - 1},
+			{At: many - 1, From: "2025-02-01", To: "2025-03-01"},
+			{At: many - 1, ID: "flow3"},
+			{At: many - 1, ID: "agent3"},
 		} {
 			f.NewestFirst = newest
 			label := fmt.Sprintf("usage %+v", f)

@@ -142,8 +142,12 @@ func TestListsAsOfAPositionAreTheListsOfThatTime(t *testing.T) {
 		cmpopts.SortSlices(func(a, b projections.Run) bool { return a.Run < b.Run }),
 		cmpopts.SortSlices(func(a, b projections.Step) bool { return fmt.Sprint(a.Run, a.Path) < fmt.Sprint(b.Run, b.Path) }),
 		cmpopts.SortSlices(func(a, b projections.Workflow) bool { return a.Workflow < b.Workflow }),
-		cmpopts.SortSlices(func(a, b projections.UsageDay) bool { return fmt.Sprint(a.Tenant, a.Day, a.Workflow) < fmt.Sprint(b.Tenant, b.Day, b.Workflow) }),
-		cmpopts.SortSlices(func(a, b projections.AgentDay) bool { return fmt.Sprint(a.Tenant, a.Day, a.Agent) < fmt.Sprint(b.Tenant, b.Day, b.Agent) }),
+		cmpopts.SortSlices(func(a, b projections.UsageDay) bool {
+			return fmt.Sprint(a.Tenant, a.Day, a.Workflow) < fmt.Sprint(b.Tenant, b.Day, b.Workflow)
+		}),
+		cmpopts.SortSlices(func(a, b projections.AgentDay) bool {
+			return fmt.Sprint(a.Tenant, a.Day, a.Agent) < fmt.Sprint(b.Tenant, b.Day, b.Agent)
+		}),
 	}
 	for i, r := range h.records {
 		if r.Index < r.Count-1 || i%9 != 0 && i < len(h.records)-1 {

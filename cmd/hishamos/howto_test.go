@@ -209,7 +209,7 @@ func TestTheHowToOfSeveralMachinesIsTrue(t *testing.T) {
 	o.env = append(o.env, "HISHAMOS_KAFKA_PREFIX=howto-"+uuid.NewString()[:8]+".", "HISHAMOS_KAFKA_REPLICATION=1", "HISHAMOS_KAFKA_PARTITIONS=2")
 	o.does("export DATABASE_URL=" + pgtest.Empty(t))
 	o.does("export KAFKA_BROKERS=" + kafka)
-	for _, line := range lines[4:7] {
+	for _, line := range lines[4:6] {
 		o.does(line)
 	}
 	var all []*server
@@ -219,6 +219,9 @@ func TestTheHowToOfSeveralMachinesIsTrue(t *testing.T) {
 	o.works()
 	for _, s := range all {
 		s.ends()
+	}
+	if out := o.does(lines[6]); strings.Count(out, "sha256:") < 4 {
+		t.Errorf("the digests are %s", out)
 	}
 	o.does(askAll)
 }

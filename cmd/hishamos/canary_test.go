@@ -164,7 +164,7 @@ func (f *flock) crawl(as domain.Tenant) string {
 	f.t.Helper()
 	q := queries{
 		as:     func(t domain.Tenant) projections.DB { return careless{f.rows.Of(t)} },
-		tokens: f.rows.Everyone(), reads: f.readModels,
+		tokens: f.rows.Everyone(), reads: f.readModels, flows: newFlows(),
 	}
 	handler, err := f.doorFor(f.t.Context(), q, auth.New(f, auth.Options{}))
 	f.must(err)

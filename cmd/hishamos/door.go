@@ -23,6 +23,7 @@ func (n *node) api(ctx context.Context) (http.Handler, error) {
 		as:     func(t domain.Tenant) projections.DB { return n.rows.Of(t) },
 		tokens: n.rows.Everyone(), // a secret says whose it is
 		reads:  n.readModels,
+		flows:  newFlows(),
 	}
 	return n.doorFor(ctx, q, auth.New(q, auth.Options{}))
 }

@@ -19,6 +19,7 @@ type queries struct {
 	as     func(domain.Tenant) projections.DB // what a tenant may see
 	tokens projections.DB                     // everyone's tokens
 	reads  func() *projection.Runner
+	flows  *flows
 }
 
 var (
@@ -88,6 +89,17 @@ func (q queries) Tasks(ctx context.Context, t domain.Tenant, f api.TaskFilter, p
 }
 
 func (q queries) Workflow(ctx context.Context, t domain.Tenant, id string, version int, at domain.Position) (v1.Workflow, error) {
+	if at != 0 {
+		return q.workflow(ctx, t, id, version, at)
+	}
+	edition, alone := q.reads().Edition(projections.WorkflowsDefinition().Name)
+	if !alone { // others change the rows unheard
+		return q.workflow(ctx, t, id, version, at)
+	}
+	return q.flows.get(flowKey{t, id, version}, edition, func() (v1.Workflow, error) { return q.workflow(ctx, t, id, version, at) })
+}
+
+func (q queries) workflow(ctx context.Context, t domain.Tenant, id string, version int, at domain.Position) (v1.Workflow, error) {
 	entity := domain.NamedStreamID(t, "workflow", id).Entity()
 	w, err := projections.Workflows{DB: q.as(t)}.Get(ctx, t, entity, at)
 	if err != nil {

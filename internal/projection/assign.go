@@ -87,6 +87,7 @@ func (r *Runner) assign(ctx context.Context, held map[feedKey]*follower, wg *syn
 		if err != nil {
 			return err
 		}
+		r.editions[name].partitions.Store(int64(len(partitions)))
 		for _, p := range partitions {
 			all = append(all, feedKey{name, p})
 		}

@@ -79,12 +79,14 @@ func (r *Runner) Open(ctx context.Context, projection string, p log.Partition) (
 	if err := f.resume(ctx); err != nil {
 		return nil, err
 	}
+	f.turn()
 	r.advance(f)
 	return f, nil
 }
 
 // Close stops reading. The partition stays owned until another takes it.
 func (f *Feed) Close() error {
+	f.turn()
 	f.runner.forget(f)
 	if f.reader == nil {
 		return nil
@@ -242,7 +244,10 @@ func (f *Feed) commit(ctx context.Context, groups []*streamEvents, c Changes) (*
 		c.Park = append(c.Park, f.runner.park(p))
 	}
 	failpoint.Hit("projection.before_commit")
-	if err := f.runner.store.Commit(ctx, c); err != nil {
+	f.turn()
+	err := f.runner.store.Commit(ctx, c)
+	f.turn() // whatever came of it
+	if err != nil {
 		return nil, err
 	}
 	failpoint.Hit("projection.after_commit")

@@ -177,6 +177,9 @@ func TestProcessesShareThePartitionsAndTakeOverFromTheDead(t *testing.T) {
 		k.publish(s, issued("one"))
 	}
 	until(t, "all are applied", func() bool { return k.tally() == 40 })
+	if _, alone := second.Edition("secrets"); alone {
+		t.Error("one of two takes itself for the only one that changes rows")
+	}
 	kill()
 	if err := <-ended; err != nil {
 		t.Errorf("the first process ended with %v", err)
@@ -211,7 +214,14 @@ func TestWhoeverWaitsDoesNotWaitForABatchToFill(t *testing.T) {
 		if err := r.WaitFor(ctx, "secrets", at); err != nil {
 			t.Fatalf("position %d: %v", at, err)
 		}
+		before, alone := r.Edition("secrets")
 		at = k.publish(s, rotated("more"))
+		if err := r.WaitFor(ctx, "secrets", at); err != nil {
+			t.Fatalf("position %d: %v", at, err)
+		}
+		if after, still := r.Edition("secrets"); !alone || !still || after == before {
+			t.Fatalf("edition %d (alone %t), and %d (%t) after a change", before, alone, after, still)
+		}
 	}
 	stop()
 	if err := <-ended; err != nil {

@@ -90,6 +90,7 @@ type Runner struct {
 	changed  chan struct{}               // closed and replaced when a mark rises
 	errs     map[feedKey]error
 	building map[string]bool
+	editions map[string]*edition
 }
 
 type feedKey struct {
@@ -103,7 +104,7 @@ func New(c Config) (*Runner, error) {
 		defs: make(map[string]*Definition), store: c.Store, log: c.Log, events: c.Events, mark: c.Mark, locks: c.Locks,
 		clock: c.Clock, process: c.Process, batch: c.Batch, linger: c.Linger, cacheRows: c.CacheRows, logger: c.Logger, observe: c.Observer,
 		feeds: make(map[feedKey]*Feed), saved: make(map[feedKey]domain.Position), errs: make(map[feedKey]error),
-		changed: make(chan struct{}), building: make(map[string]bool),
+		changed: make(chan struct{}), building: make(map[string]bool), editions: make(map[string]*edition),
 	}
 	for _, d := range c.Definitions {
 		if err := d.Check(); err != nil {
@@ -114,6 +115,7 @@ func New(c Config) (*Runner, error) {
 		}
 		r.defs[d.Name] = d
 		r.order = append(r.order, d.Name)
+		r.editions[d.Name] = &edition{}
 	}
 	if r.batch == 0 {
 		r.batch = 2000

@@ -159,48 +159,86 @@ func integer(v reflect.Value) int64 {
 	return int64(v.Uint())
 }
 
+// Cell is a column of a row in its stored form. What Kind says holds it; Text is
+// also the text of JSON.
+type Cell struct {
+	Kind  Kind
+	Null  bool
+	Bool  bool
+	Text  string
+	Int   int64
+	Float float64
+	Time  time.Time
+}
+
+// Cells are the columns of one row. Unlike Value they box nothing.
+type Cells struct {
+	schema *Schema
+	row    reflect.Value
+}
+
+// Cells returns the columns of a row, given by a pointer.
+func (s *Schema) Cells(row any) Cells { return Cells{s, reflect.ValueOf(row).Elem()} }
+
+// At returns a column.
+func (r Cells) At(column int) Cell {
+	c := r.schema.Columns[column]
+	f := c.of(r.row)
+	cell := Cell{Kind: c.Kind}
+	switch c.Kind {
+	case Text:
+		cell.Text = f.String()
+	case Int:
+		cell.Int = integer(f)
+	case Float:
+		cell.Float = f.Float()
+	case Bool:
+		cell.Bool = f.Bool()
+	case Time:
+		if !c.ptr {
+			cell.Time = *f.Addr().Interface().(*time.Time)
+		} else if t := *f.Addr().Interface().(**time.Time); t != nil {
+			cell.Time = *t
+		} else {
+			cell.Null = true
+		}
+	case JSON:
+		cell.Text, cell.Null = jsonText(c, f)
+	}
+	return cell
+}
+
 // Value returns a column of a row in its stored form: string, int64, float64,
 // bool, time.Time or the text of the JSON; nil for NULL.
 func (s *Schema) Value(row any, column int) any {
-	c := s.Columns[column]
-	f := c.of(reflect.ValueOf(row).Elem())
-	switch c.Kind {
-	case Text:
-		return f.String()
-	case Int:
-		return integer(f)
-	case Float:
-		return f.Float()
-	case Bool:
-		return f.Bool()
-	case Time:
-		if !c.ptr {
-			return f.Interface().(time.Time)
-		}
-		if t := f.Interface().(*time.Time); t != nil {
-			return *t
-		}
+	c := s.Cells(row).At(column)
+	switch {
+	case c.Null:
 		return nil
-	default:
-		return jsonText(c, f)
+	case c.Kind == Int:
+		return c.Int
+	case c.Kind == Float:
+		return c.Float
+	case c.Kind == Bool:
+		return c.Bool
+	case c.Kind == Time:
+		return c.Time
 	}
+	return c.Text
 }
 
-func jsonText(c Column, f reflect.Value) any {
+func jsonText(c Column, f reflect.Value) (text string, null bool) {
 	if c.raw {
-		if f.Len() == 0 {
-			return nil
-		}
-		return string(f.Bytes())
+		return string(f.Bytes()), f.Len() == 0
 	}
 	if k := f.Kind(); (k == reflect.Slice || k == reflect.Map || k == reflect.Pointer) && f.IsNil() {
-		return nil
+		return "", true
 	}
 	b, err := json.Marshal(f.Interface())
 	if err != nil { // rows hold plain data; anything else is a fault of the definition
 		panic(fmt.Sprintf("column %s: %v", c.Name, err))
 	}
-	return string(b)
+	return string(b), false
 }
 
 // Set puts a stored value into a column of a row: the inverse of Value.

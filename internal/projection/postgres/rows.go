@@ -122,23 +122,23 @@ func (s *shape) encode(t *projection.Schema, build, n int, at rowAt) ([]byte, er
 	buf = u32(u32(u32(u32(u32(buf, 1), 0), s.row), uint32(n)), 1) // dimensions, nulls, type, length, lower bound
 	for i := range n {
 		row, from, to := at(i)
+		cells := t.Cells(row)
 		start := len(buf)
 		buf = u32(u32(buf, 0), uint32(len(s.columns)))
 		for _, c := range s.columns {
-			buf = u32(buf, c.oid)
-			var v any
+			cell := projection.Cell{Kind: projection.Int}
 			switch c.column {
 			case buildColumn:
-				v = int64(build)
+				cell.Int = int64(build)
 			case fromColumn:
-				v = int64(from)
+				cell.Int = int64(from)
 			case toColumn:
-				v = int64(to)
+				cell.Int = int64(to)
 			default:
-				v = t.Value(row, c.column)
+				cell = cells.At(c.column)
 			}
 			var err error
-			if buf, err = appendField(buf, c.oid, v); err != nil {
+			if buf, err = appendField(u32(buf, c.oid), c.oid, &cell); err != nil {
 				return nil, fmt.Errorf("write a row of %s: %w: %w", t.Name, projection.ErrData, err)
 			}
 		}
@@ -153,36 +153,33 @@ var epoch = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 var errRange = errors.New("the number does not fit the column")
 
 // appendField writes one value with its length.
-func appendField(buf []byte, oid uint32, v any) ([]byte, error) {
+func appendField(buf []byte, oid uint32, c *projection.Cell) ([]byte, error) {
 	u32, u64 := binary.BigEndian.AppendUint32, binary.BigEndian.AppendUint64
-	switch v := v.(type) {
-	case nil:
-		return u32(buf, math.MaxUint32), nil // length -1: NULL
-	case string:
-		if oid == pgtype.DateOID {
-			day, err := time.Parse(time.DateOnly, v)
-			if err != nil {
-				return nil, err
-			}
-			return u32(u32(buf, 4), uint32(int32(day.Sub(epoch)/(24*time.Hour)))), nil
-		}
-		return append(u32(buf, uint32(len(v))), v...), nil
-	case int64:
-		if oid == pgtype.Int8OID {
-			return u64(u32(buf, 8), uint64(v)), nil
-		}
-		if v != int64(int32(v)) {
+	switch {
+	case c.Null:
+		return u32(buf, math.MaxUint32), nil // length -1
+	case c.Kind == projection.Int && oid == pgtype.Int8OID:
+		return u64(u32(buf, 8), uint64(c.Int)), nil
+	case c.Kind == projection.Int:
+		if c.Int != int64(int32(c.Int)) {
 			return nil, errRange
 		}
-		return u32(u32(buf, 4), uint32(int32(v))), nil
-	case float64:
-		return u64(u32(buf, 8), math.Float64bits(v)), nil
-	case bool:
-		if v {
+		return u32(u32(buf, 4), uint32(int32(c.Int))), nil
+	case c.Kind == projection.Float:
+		return u64(u32(buf, 8), math.Float64bits(c.Float)), nil
+	case c.Kind == projection.Bool:
+		if c.Bool {
 			return append(u32(buf, 1), 1), nil
 		}
 		return append(u32(buf, 1), 0), nil
-	default:
-		return u64(u32(buf, 8), uint64(v.(time.Time).UnixMicro()-epoch.UnixMicro())), nil
+	case c.Kind == projection.Time:
+		return u64(u32(buf, 8), uint64(c.Time.UnixMicro()-epoch.UnixMicro())), nil
+	case oid == pgtype.DateOID:
+		day, err := time.Parse(time.DateOnly, c.Text)
+		if err != nil {
+			return nil, err
+		}
+		return u32(u32(buf, 4), uint32(int32(day.Sub(epoch)/(24*time.Hour)))), nil
 	}
+	return append(u32(buf, uint32(len(c.Text))), c.Text...), nil
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/hishamos/hishamos/commands"
 	"github.com/hishamos/hishamos/domain"
 	"github.com/hishamos/hishamos/events"
+	"github.com/hishamos/hishamos/handlers"
 	"github.com/hishamos/hishamos/internal/log"
 	"github.com/hishamos/hishamos/internal/projection"
 	projectionpg "github.com/hishamos/hishamos/internal/projection/postgres"
@@ -255,7 +256,7 @@ func TestAnEventTypeOfTheNextBuildPausesItsPartitionUntilTheUpgrade(t *testing.T
 	// Whoever takes a partition finds the open runs in the store, paused or not.
 	old.eventually("the reactions have their partitions", func() bool {
 		r := old.reactions.Load()
-		return r != nil && r.Partitions() == 8 // of two reactions
+		return r != nil && r.Partitions() == 4*len(handlers.All(old.ports()))
 	})
 
 	cancelled := drillRun()

@@ -190,6 +190,10 @@ func (d *Dispatcher) try(ctx context.Context, q *queue, a Aggregate, r commands.
 		sealed, keyIDs, content, err = d.opts.Sealer.Seal(ctx, q.stream, content, e)
 		return sealed, keyIDs, err
 	})
+	var no *domain.Error
+	if errors.As(err, &no) && no.Kind == domain.Conflict { // what was erased takes nothing new
+		err, refusal, written = nil, no, nil
+	}
 	if err != nil {
 		q.unlock()
 		return receipt, false, err

@@ -12,6 +12,7 @@ import (
 	"github.com/hishamos/hishamos/domain"
 	"github.com/hishamos/hishamos/events"
 	"github.com/hishamos/hishamos/internal/dispatch"
+	"github.com/hishamos/hishamos/internal/eventstore"
 	"github.com/hishamos/hishamos/internal/eventstore/memory"
 )
 
@@ -134,5 +135,35 @@ func TestWithoutTheKeysNothingIsDecidedOrAppended(t *testing.T) {
 	m.fail = nil
 	if r, err := d.Do(t.Context(), named("b", "mo")); err != nil || r.Version != 2 {
 		t.Errorf("when they are back: %+v, %v", r, err)
+	}
+}
+
+func TestARepeatedCommandIsAnsweredAlsoWhenItsKeyWasDestroyed(t *testing.T) {
+	t.Parallel()
+	m := &masked{}
+	d := dispatch.New(memory.New(memory.Options{}), dispatch.Options{Sealer: m}, dispatch.For(remembered))
+	first := named("a", "jo")
+	first.Body = []byte("one")
+	receipt, err := d.Do(t.Context(), first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.fail = &domain.Error{Kind: domain.Conflict, Code: "keys.erased", Message: "erased"}
+	again, err := d.Do(t.Context(), first)
+	receipt.Replayed = true
+	if err != nil || again != receipt {
+		t.Errorf("repeated %+v, %v; first %+v", again, err, receipt)
+	}
+	other := first
+	other.Body = []byte("two")
+	if _, err := d.Do(t.Context(), other); !errors.Is(err, eventstore.ErrBodyMismatch) {
+		t.Errorf("another request under its id: %v", err)
+	}
+	if _, err := d.Do(t.Context(), named("b", "jo")); !errors.Is(err, m.fail) {
+		t.Errorf("a new one: %v", err)
+	}
+	m.fail = errors.New("the key store is away")
+	if _, err := d.Do(t.Context(), first); !errors.Is(err, m.fail) {
+		t.Errorf("without the key store: %v", err)
 	}
 }

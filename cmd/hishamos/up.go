@@ -168,8 +168,8 @@ func (n *node) client(ctx context.Context, address string, out io.Writer) (*hish
 }
 
 // signInPatience is how long the read model of tokens may take to show one that
-// was just issued.
-const signInPatience = 5 * time.Second
+// was just issued. At the first start all read models are made before.
+const signInPatience = 30 * time.Second
 
 func (n *node) signIn(ctx context.Context, c *hishamos.Client) error {
 	head, err := n.store.Head(ctx)

@@ -233,7 +233,8 @@ func (s *server) handler() http.Handler {
 			clone := *r
 			clone.URL = &u
 			if r.Method == http.MethodHead {
-				clone.Method = http.MethodGet
+				clone = *r.WithContext(context.WithValue(r.Context(), headKey{}, true))
+				clone.Method, clone.URL = http.MethodGet, &u
 				w = headOnly{w}
 			}
 			r = &clone
@@ -241,6 +242,11 @@ func (s *server) handler() http.Handler {
 		s.router.ServeHTTP(w, r)
 	})
 }
+
+type headKey struct{}
+
+// asksHead reports whether a request that is carried out as GET came as HEAD.
+func asksHead(ctx context.Context) bool { return ctx.Value(headKey{}) != nil }
 
 // headOnly drops the body.
 type headOnly struct{ http.ResponseWriter }

@@ -139,6 +139,11 @@ func (s *server) refusals(r row, op *huma.Operation) {
 		http.StatusPreconditionFailed:   "Somebody changed it meanwhile",
 		http.StatusPreconditionRequired: "Say which version you are changing",
 	})
+	for code, answer := range op.Responses { // those that a row describes itself
+		if status, err := strconv.Atoi(code); err == nil && status >= http.StatusBadRequest && answer.Content == nil {
+			answer.Content = map[string]*huma.MediaType{problemType: {Schema: schema, Example: exampleOf(status, answer.Description)}}
+		}
+	}
 	if takes("If-None-Match") && op.Responses["304"] == nil {
 		op.Responses["304"] = &huma.Response{Description: "You have it already"}
 	}
@@ -151,7 +156,7 @@ func exampleOf(status int, meaning string) map[string]any {
 		e = exampleProblem{"request.invalid_field", "query.limit", "use a number from 1 to 200"}
 	}
 	out := map[string]any{
-		"type": "/problems/" + e.code, "title": http.StatusText(status), "status": status, "detail": meaning, "code": e.code,
+		"type": "/problems/" + e.code, "title": orText(http.StatusText(status), "Checksum Mismatch"), "status": status, "detail": meaning, "code": e.code,
 		"fix": e.fix, "request": "0190f4d2-7c1a-7b3e-9a51-3f1e2d4c5b6a",
 	}
 	if e.field != "" {
@@ -178,6 +183,10 @@ var newestExample = map[int]exampleProblem{
 	http.StatusInternalServerError:   {errInternal.Code, "", errInternal.Fix},
 	http.StatusServiceUnavailable:    {errNotReached.Code, "", errNotReached.Fix},
 	http.StatusGatewayTimeout:        {"append.unknown", "", "send it again with the same Idempotency-Key"},
+
+	http.StatusRequestedRangeNotSatisfiable: {errRange.Code, errRange.Field, errRange.Fix},
+	http.StatusInsufficientStorage:          {"blob.store_full", "", "try again after the time given in Retry-After, when the operator has made room"},
+	statusChecksum:                          {"upload.checksum", headerChecksum, "send the bytes again"},
 }
 
 // explanation is what the description says of an operation beyond its row.

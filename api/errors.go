@@ -54,6 +54,7 @@ var exceptions = map[string]int{
 	errBodyCut.Code:       http.StatusRequestTimeout,
 	errFuture.Code:        http.StatusBadRequest,
 	errUploadType.Code:    http.StatusUnsupportedMediaType,
+	errRange.Code:         http.StatusRequestedRangeNotSatisfiable,
 	"upload.cut":          http.StatusRequestTimeout,
 	"upload.checksum":     statusChecksum,
 	"blob.store_full":     http.StatusInsufficientStorage,
@@ -81,6 +82,7 @@ var (
 	errNotReached    = &domain.Error{Kind: domain.Unavailable, Code: "position.not_reached", Message: "the read models have not reached your position yet", Fix: "try again, or leave the position out to read an older state"}
 	errInProgress    = &domain.Error{Kind: domain.Conflict, Code: "command.in_progress", Field: "Idempotency-Key", Message: "a request with this key is being carried out", Fix: "wait for its answer, or send it again in a moment"}
 	errAway          = &domain.Error{Kind: domain.Unavailable, Code: "database.away", Message: "the database does not answer now", Fix: "try again later"}
+	errRange         = &domain.Error{Kind: domain.Invalid, Code: "file.range", Field: "Range", Message: "names no part of the content", Fix: "ask for bytes before the length that Content-Range states, like bytes=0-99; or leave Range out"}
 	errTimeout       = &domain.Error{Kind: domain.Unavailable, Code: "request.timeout", Message: "it took too long", Fix: "try again"}
 )
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"mime"
 	"net/http"
 	"slices"
@@ -128,7 +129,10 @@ func fileContent(s *server, op huma.Operation) {
 	binary := map[string]*huma.MediaType{"application/octet-stream": {Schema: &huma.Schema{Type: huma.TypeString, Format: "binary"}}}
 	op.Responses["200"] = &huma.Response{Description: "The content, of the type that the uploader says", Content: binary}
 	op.Responses["206"] = &huma.Response{Description: "The part that was asked for", Content: binary}
-	op.Responses["416"] = &huma.Response{Description: "The content has no such part"}
+	op.Responses["416"] = &huma.Response{
+		Description: "The content has no such part",
+		Headers:     map[string]*huma.Param{"Content-Range": {Schema: &huma.Schema{Type: huma.TypeString}, Description: "How long it is, as bytes */1048576; left out if the header cannot be read"}},
+	}
 	op.Responses["304"] = &huma.Response{Description: "You have it already"}
 	huma.Register(s.huma, op, func(ctx context.Context, in *contentInput) (*huma.StreamResponse, error) {
 		c, err := s.fileContentOf(ctx, in.File)
@@ -138,14 +142,55 @@ func fileContent(s *server, op huma.Operation) {
 		return &huma.StreamResponse{Body: func(h huma.Context) {
 			g := humagin.Unwrap(h)
 			header := g.Writer.Header()
+			before := header.Clone()
 			header.Set("ETag", `"`+c.Hash+`"`)
 			header.Set("Content-Type", mediaType(c.MediaType))
 			// It is somebody's file: no browser may take it for a page of ours.
 			header.Set("Content-Disposition", mime.FormatMediaType("attachment", map[string]string{"filename": orText(c.Name, in.File)}))
-			http.ServeContent(g.Writer, g.Request, "", c.Uploaded, c)
+			request := g.Request
+			if asksHead(ctx) { // for which ranges mean nothing, and no content is read
+				request = request.Clone(ctx)
+				request.Method = http.MethodHead
+				request.Header.Del("Range")
+			}
+			w := &ranged{ResponseWriter: g.Writer}
+			http.ServeContent(w, request, "", c.Uploaded, c)
+			if !w.refused {
+				return
+			}
+			size := header.Get("Content-Range")
+			clear(header)
+			maps.Copy(header, before)
+			if size != "" {
+				header.Set("Content-Range", size)
+			}
+			s.fail(g, errRange)
 		}}, nil
 	})
 }
+
+// ranged keeps net/http from answering a range that there is not: it does so in
+// plain text.
+type ranged struct {
+	http.ResponseWriter
+	refused bool
+}
+
+func (r *ranged) WriteHeader(status int) {
+	if r.refused = status == http.StatusRequestedRangeNotSatisfiable; !r.refused {
+		r.ResponseWriter.WriteHeader(status)
+	}
+}
+
+func (r *ranged) Write(b []byte) (int, error) {
+	if r.refused {
+		return len(b), nil
+	}
+	return r.ResponseWriter.Write(b)
+}
+
+// Unwrap serves http.ResponseController.
+func (r *ranged) Unwrap() http.ResponseWriter { return r.ResponseWriter }
 
 func (s *server) fileContentOf(ctx context.Context, file string) (*FileContent, error) {
 	if !callOf(ctx).principal.May(domain.ContentRead) {

@@ -66,12 +66,40 @@ func TestAnUploadFollowsTheTusProtocol(t *testing.T) {
 	if part.StatusCode != http.StatusPartialContent || part.body != "345" {
 		t.Errorf("part: %d %q", part.StatusCode, part.body)
 	}
+	for asked, size := range map[string]string{"bytes=10-12": "bytes */10", "bytes=-": "", "pages=1": ""} {
+		refused := f.call("GET", "/api/v1/files/"+id+"/content", "", "Range", asked)
+		f.want(refused, http.StatusRequestedRangeNotSatisfiable, "file.range")
+		if h := refused.Header; h.Get("Content-Range") != size || h.Get("Content-Disposition") != "" || h.Get("ETag") != "" || h.Get("Cache-Control") != "no-store" {
+			t.Errorf("range %s: %v", asked, h)
+		}
+	}
 	f.want(f.call("DELETE", where, ""), http.StatusConflict, "file.complete")
 	other := f.upload("10")
 	if a := f.call("DELETE", "/api/v1/uploads/"+other, ""); a.StatusCode != http.StatusNoContent {
 		t.Errorf("end: %d %s", a.StatusCode, a.body)
 	}
 	f.want(f.call("GET", "/api/v1/uploads/"+other, ""), http.StatusNotFound, "file.not_found")
+}
+
+func TestTheHeadOfAFileReadsNoneOfIt(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	id := f.upload("10")
+	f.want(f.patch(id, "0", "0123456789"), http.StatusNoContent, "")
+	before := f.Shelf.Read()
+	for _, asked := range []string{"", "bytes=3-5", "bytes=10-12"} {
+		a := f.call("HEAD", "/api/v1/files/"+id+"/content", "", "Range", asked)
+		if a.StatusCode != http.StatusOK || a.ContentLength != 10 || a.Header.Get("ETag") == "" || a.Header.Get("Content-Disposition") == "" || a.body != "" {
+			t.Errorf("range %q: %d %v", asked, a.StatusCode, a.Header)
+		}
+	}
+	if n := f.Shelf.Read() - before; n != 0 {
+		t.Errorf("%d bytes were read", n)
+	}
+	f.call("GET", "/api/v1/files/"+id+"/content", "")
+	if n := f.Shelf.Read() - before; n != 10 {
+		t.Errorf("GET reads %d bytes", n)
+	}
 }
 
 func TestAnUploadThatIsWrongIsRefusedWithItsField(t *testing.T) {

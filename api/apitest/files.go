@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hishamos/hishamos/api"
@@ -23,6 +24,22 @@ type Shelf struct {
 	kept  map[domain.StreamID][]byte
 	// Room is what Begin answers; nil: there is room.
 	Room error
+	read atomic.Int64
+}
+
+// Read is how many bytes of files were read.
+func (s *Shelf) Read() int64 { return s.read.Load() }
+
+// counted counts what is read.
+type counted struct {
+	io.ReadSeeker
+	read *atomic.Int64
+}
+
+func (c counted) Read(p []byte) (int, error) {
+	n, err := c.ReadSeeker.Read(p)
+	c.read.Add(int64(n))
+	return n, err
 }
 
 func newShelf(store *memory.Store) *Shelf {
@@ -155,7 +172,7 @@ func (s *Shelf) Open(ctx context.Context, stream domain.StreamID) (*api.FileCont
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return &api.FileContent{ReadSeeker: bytes.NewReader(s.kept[stream]), Name: state.Name, MediaType: state.MediaType, Hash: state.Blob}, err
+	return &api.FileContent{ReadSeeker: counted{bytes.NewReader(s.kept[stream]), &s.read}, Name: state.Name, MediaType: state.MediaType, Hash: state.Blob}, err
 }
 
 // Keys implements api.Uploads.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/minio/minio-go/v7/pkg/credentials"
 
 	"github.com/hishamos/hishamos/commands"
@@ -22,9 +23,35 @@ import (
 	"github.com/hishamos/hishamos/internal/upload"
 )
 
-// openBlobs opens the blob store where the settings say it is.
-func (n *node) openBlobs(ctx context.Context) (err error) {
-	if n.blobs, err = n.blobStore(ctx); err != nil {
+const (
+	readBlobStore = `select mark from blob_store`
+	saveBlobStore = `insert into blob_store (mark) values ($1) on conflict do nothing`
+)
+
+// openBlobs opens the blob store where the settings say it is, and makes sure that
+// it is the one of this log.
+func (n *node) openBlobs(ctx context.Context, log string) error {
+	store, err := n.blobStore(ctx)
+	if err != nil {
+		return err
+	}
+	var mark blob.Address
+	err = n.writer.QueryRow(ctx, readBlobStore).Scan(&mark)
+	if errors.Is(err, pgx.ErrNoRows) {
+		if mark, err = blob.Mark(ctx, store, log); err != nil {
+			return err
+		}
+		if _, err := n.writer.Exec(ctx, saveBlobStore, mark); err != nil {
+			return fmt.Errorf("save mark of blob store: %w", err)
+		}
+		// Another process may have been faster, with another store.
+		err = n.writer.QueryRow(ctx, readBlobStore).Scan(&mark)
+	}
+	if err != nil {
+		return fmt.Errorf("read mark of blob store: %w", err)
+	}
+	n.blobs = blob.Marked(store, mark)
+	if err := n.blobs.Check(ctx); err != nil {
 		return err
 	}
 	n.uploads = upload.New(n.writer, n.blobs)

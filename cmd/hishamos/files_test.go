@@ -67,10 +67,13 @@ func (k *fileKit) read(id string, offset int64) ([]byte, error) {
 	return content, errors.Join(err, r.Close())
 }
 
-// inBlobs counts the blobs, none of which may hold a canary.
+// inBlobs counts the blobs of tenants, none of which may hold a canary.
 func (c *canaryProcess) inBlobs() (n int) {
 	c.t.Helper()
 	c.must(filepath.WalkDir(c.blobFolder(), func(path string, e fs.DirEntry, err error) error {
+		if err == nil && e.Name() == "_marks" {
+			return fs.SkipDir
+		}
 		if err != nil || e.IsDir() {
 			return err
 		}

@@ -51,6 +51,7 @@ func TestAProcessWithAnotherKeyStoreIsRefused(t *testing.T) {
 	t.Parallel()
 	d := newDrill(t)
 	d.start().fill(1)
+	d.set = append(d.set, "HISHAMOS_BLOBS="+filepath.Join(d.data, "blobs"))
 	d.data = t.TempDir()
 	cfg := d.config()
 	n, err := openNode(t.Context(), cfg, simLogger(), func(string, int64, int64) {}, false)

@@ -113,7 +113,7 @@ func openNode(ctx context.Context, cfg config.Config, logger *slog.Logger, show 
 	if err := n.openTracer(ctx); err != nil {
 		return nil, err
 	}
-	if err := n.openBlobs(ctx); err != nil {
+	if err := n.openBlobs(ctx, settings.LogID); err != nil {
 		return nil, err
 	}
 	if err := n.openKeys(ctx); err != nil {

@@ -7,7 +7,7 @@
 // holds to one contract.
 //
 // Start reading at Store; seal.go has the form of a sealed blob, manifest.go how
-// many of them make one file.
+// many of them make one file, mark.go what tells one store from another.
 package blob
 
 import (

@@ -45,6 +45,7 @@ func Exercise(t *testing.T, open func(*testing.T) blob.Store, change func(t *tes
 	if err := s.Check(ctx); err != nil {
 		t.Fatal(err)
 	}
+	marked(t, s, other)
 	large := bytes.Repeat([]byte("0123456789abcdef"), 5<<16)
 	missing(one, blob.AddressOf(large))
 	for _, content := range [][]byte{[]byte("a"), large} {
@@ -88,6 +89,24 @@ func Exercise(t *testing.T, open func(*testing.T) blob.Store, change func(t *tes
 		if _, err := s.Get(ctx, two, a); err == nil || errors.Is(err, blob.ErrMissing) {
 			t.Errorf("get %q: %v", a, err)
 		}
+	}
+}
+
+// marked tells a store from another.
+func marked(t *testing.T, s, other blob.Store) {
+	t.Helper()
+	mark, err := blob.Mark(t.Context(), s, "log")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err := blob.Mark(t.Context(), s, "log"); err != nil || again == mark {
+		t.Errorf("a second mark is %s, the first %s, %v", again, mark, err)
+	}
+	if err := blob.Marked(other, mark).Check(t.Context()); err != nil {
+		t.Errorf("with its mark: %v", err)
+	}
+	if err := blob.Marked(s, blob.AddressOf([]byte("another's"))).Check(t.Context()); !errors.Is(err, blob.ErrForeign) {
+		t.Errorf("with another's mark: %v", err)
 	}
 }
 

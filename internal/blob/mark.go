@@ -1,0 +1,46 @@
+package blob
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+
+	"github.com/hishamos/hishamos/domain"
+)
+
+// marks is where a store keeps what tells it from others. No tenant has the name.
+const marks = domain.Tenant("_marks")
+
+// ErrForeign says that the store is not the one the log's blobs are in.
+var ErrForeign = &domain.Error{
+	Kind: domain.Conflict, Code: "blob.foreign_store",
+	Message: "the blob store is not the one that holds the blobs of this log",
+	Fix:     "point HISHAMOS_BLOBS at the folder or bucket that all processes share, or restore its newest backup",
+}
+
+// Mark leaves a new mark of a log in a store, by which it is told from any other.
+func Mark(ctx context.Context, s Store, log string) (Address, error) {
+	mark, err := s.Put(ctx, marks, fmt.Appendf(nil, "blobs of log %s\n%s\n", log, rand.Text()))
+	if err != nil {
+		return "", fmt.Errorf("mark blob store: %w", err)
+	}
+	return mark, nil
+}
+
+// Marked returns a store whose Check answers ErrForeign if it lacks a mark.
+func Marked(s Store, mark Address) Store { return marked{s, mark} }
+
+type marked struct {
+	Store
+	mark Address
+}
+
+// Check implements Store.
+func (m marked) Check(ctx context.Context) error {
+	_, err := m.Get(ctx, marks, m.mark)
+	if errors.Is(err, ErrMissing) {
+		return ErrForeign
+	}
+	return err
+}

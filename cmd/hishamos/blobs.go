@@ -171,27 +171,12 @@ func (e *blobError) Unwrap() error { return e.cause }
 // verifyBlobs looks up every blob that an event names, and reads all of it. What
 // was erased or removed since may be gone. It returns the number of blobs.
 func (o *operation) verifyBlobs(ctx context.Context, r events.Record) (int, error) {
-	var wanted []blob.Address
-	if r.Type == (events.FileUploaded{}).EventType() {
-		e, err := r.Decode()
-		if err != nil {
-			return 0, err
-		}
-		s, err := o.fileState(ctx, r.Stream)
-		if err != nil || s.Phase == file.Removed {
-			return 0, err
-		}
-		wanted = append(wanted, blob.Address(e.Event.(events.FileUploaded).Blob))
-	}
-	values, err := keys.OutsideValues(r)
+	wanted, err := o.namedBlobs(ctx, r)
 	if errors.Is(err, events.ErrUnknownType) {
 		return 0, nil
 	}
 	if err != nil {
 		return 0, err
-	}
-	for _, v := range values {
-		wanted = append(wanted, blob.Address(v.Address))
 	}
 	count := 0
 	for i := 0; i < len(wanted); i++ {
@@ -218,6 +203,31 @@ func (o *operation) verifyBlobs(ctx context.Context, r events.Record) (int, erro
 		}
 	}
 	return count, nil
+}
+
+// namedBlobs are the blobs that an event names itself, the manifest of a file
+// first. A file that was removed names none any more.
+func (o *operation) namedBlobs(ctx context.Context, r events.Record) ([]blob.Address, error) {
+	var wanted []blob.Address
+	if r.Type == (events.FileUploaded{}).EventType() {
+		e, err := r.Decode()
+		if err != nil {
+			return nil, err
+		}
+		s, err := o.fileState(ctx, r.Stream)
+		if err != nil || s.Phase == file.Removed {
+			return nil, err
+		}
+		wanted = append(wanted, blob.Address(e.Event.(events.FileUploaded).Blob))
+	}
+	values, err := keys.OutsideValues(r)
+	if err != nil {
+		return nil, err
+	}
+	for _, v := range values {
+		wanted = append(wanted, blob.Address(v.Address))
+	}
+	return wanted, nil
 }
 
 // keysGone reports whether a key that an event names was destroyed.

@@ -75,7 +75,7 @@ func newRoot() *cobra.Command {
 		Version:       version,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fmt.Errorf("%w (%w)", err, errUsage) })
-	root.AddCommand(newUp(), newServe(), newMigrate(), newRoutes(), newVerify(), newCheckpoint(), newReplay(), newLog(), newErase(), newToken(), newBench())
+	root.AddCommand(newUp(), newServe(), newMigrate(), newRoutes(), newVerify(), newCheckpoint(), newReplay(), newLog(), newErase(), newBlobs(), newToken(), newBench())
 	return root
 }
 

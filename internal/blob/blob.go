@@ -15,6 +15,8 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"iter"
+	"time"
 
 	"github.com/hishamos/hishamos/domain"
 )
@@ -48,8 +50,19 @@ type Store interface {
 	Remove(ctx context.Context, t domain.Tenant, all ...Address) error
 	// RemoveTenant takes every blob of a tenant away.
 	RemoveTenant(ctx context.Context, t domain.Tenant) error
+	// List tells of the blobs of a tenant, or of all if it is empty, in no certain
+	// order. What is put or removed meanwhile may be told of or not.
+	List(ctx context.Context, t domain.Tenant) iter.Seq2[Entry, error]
 	// Check asks whether the store answers.
 	Check(ctx context.Context) error
+}
+
+// Entry is what a listing tells of a blob.
+type Entry struct {
+	Tenant  domain.Tenant
+	Address Address
+	Size    int64
+	Put     time.Time // the last time, by the store's clock
 }
 
 // The errors of a store.

@@ -56,6 +56,7 @@ type Config struct {
 	UploadLimit  Bytes         `env:"HISHAMOS_UPLOAD_LIMIT" envDefault:"10GB" min:"1" max:"137438953472" doc:"Largest file that may be uploaded; a larger one is refused with 413."`
 	UploadQuota  Bytes         `env:"HISHAMOS_UPLOAD_QUOTA" envDefault:"100GB" min:"0" doc:"Bytes of files that one tenant may keep, unfinished uploads included; more is refused with 413."`
 	UploadExpiry time.Duration `env:"HISHAMOS_UPLOAD_EXPIRY" envDefault:"24h" doc:"Time after which an upload that is not complete is given up."`
+	BlobGrace    time.Duration `env:"HISHAMOS_BLOB_GRACE" envDefault:"24h" doc:"How old a blob that no event names must be before hishamos blobs sweep removes it; 1h or more."`
 	FileExpiry   time.Duration `env:"HISHAMOS_FILE_EXPIRY" envDefault:"720h" doc:"Time after which a file that nothing ever referred to is erased; 0: never."`
 
 	KafkaBrokers     []string    `env:"KAFKA_BROKERS" shown:"the embedded log" doc:"Kafka brokers to publish to, as host:port, separated by commas."`

@@ -34,7 +34,7 @@ func TestAnEmptyEnvironmentGivesTheEmbeddedProfile(t *testing.T) {
 		LogRetain: config.Retain{Size: 256e6}, Express: true, TokenRequests: 1000, TenantRequests: 5000, QueueLimit: 4096, TenantShare: 50, StreamRate: 200, EventLimit: 65536, AppendLimit: 1048576, RelayLagLimit: 1_000_000, MinFreeDisk: 512e6,
 		CheckpointEvery: 1000, CheckpointInterval: 10 * time.Second,
 		S3Endpoint: "https://s3.amazonaws.com", S3Region: "us-east-1", ValueLimit: 1 << 20, UploadLimit: 10e9, UploadQuota: 100e9,
-		UploadExpiry: 24 * time.Hour, FileExpiry: 720 * time.Hour,
+		UploadExpiry: 24 * time.Hour, BlobGrace: 24 * time.Hour, FileExpiry: 720 * time.Hour,
 		IdempotencyDays: 7, OpenAIBaseURL: "https://api.openai.com/v1", Model: "gpt-4.1-mini",
 		TraceForm: "http/protobuf", TraceSampler: "parentbased_traceidratio", TraceRatio: 1, TraceService: "hishamos",
 	}
@@ -60,7 +60,7 @@ func TestEverySettingIsRead(t *testing.T) {
 		"HISHAMOS_METRICS_LISTEN=:9464", "OTEL_EXPORTER_OTLP_ENDPOINT=http://c:4318/", "OTEL_EXPORTER_OTLP_HEADERS=a=b", "OTEL_TRACES_SAMPLER=Always_On",
 		"OTEL_TRACES_SAMPLER_ARG=0.25", "OTEL_SERVICE_NAME=s",
 		"HISHAMOS_BLOBS=s3://bucket/some/prefix/", "HISHAMOS_S3_ENDPOINT=http://minio:9000", "HISHAMOS_S3_REGION=eu", "HISHAMOS_S3_CREDENTIALS=/run/secrets/s3",
-		"HISHAMOS_VALUE_LIMIT=2MiB", "HISHAMOS_UPLOAD_LIMIT=1GB", "HISHAMOS_UPLOAD_QUOTA=2GB", "HISHAMOS_UPLOAD_EXPIRY=1h", "HISHAMOS_FILE_EXPIRY=0",
+		"HISHAMOS_VALUE_LIMIT=2MiB", "HISHAMOS_UPLOAD_LIMIT=1GB", "HISHAMOS_UPLOAD_QUOTA=2GB", "HISHAMOS_UPLOAD_EXPIRY=1h", "HISHAMOS_FILE_EXPIRY=0", "HISHAMOS_BLOB_GRACE=2h",
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -81,7 +81,7 @@ func TestEverySettingIsRead(t *testing.T) {
 		MetricsListen: ":9464", TraceURL: "http://c:4318/", TraceHeaders: config.NewSecret("a=b"), TraceForm: "http/protobuf",
 		TraceSampler: "always_on", TraceRatio: 0.25, TraceService: "s",
 		Blobs: "s3://bucket/some/prefix/", S3Endpoint: "http://minio:9000", S3Region: "eu", S3Credentials: "/run/secrets/s3",
-		ValueLimit: 2 << 20, UploadLimit: 1e9, UploadQuota: 2e9, UploadExpiry: time.Hour,
+		ValueLimit: 2 << 20, UploadLimit: 1e9, UploadQuota: 2e9, UploadExpiry: time.Hour, BlobGrace: 2 * time.Hour,
 	}
 	if diff := cmp.Diff(want, c, cmp.AllowUnexported(config.Secret{})); diff != "" {
 		t.Error(diff)
@@ -113,6 +113,7 @@ func TestAWrongValueIsNamedWithItsFix(t *testing.T) {
 		{"HISHAMOS_VALUE_LIMIT", "1KB", "too small", "65536 or more"},
 		{"HISHAMOS_UPLOAD_LIMIT", "999TB", "too large", "or less"},
 		{"HISHAMOS_UPLOAD_EXPIRY", "1s", "nobody could upload", "such as 24h"},
+		{"HISHAMOS_BLOB_GRACE", "59m", "on its way", "such as 24h"},
 		{"HISHAMOS_FILE_EXPIRY", "1s", "nobody could use", "or to 0"},
 		{"HISHAMOS_S3_ENDPOINT", "minio:9000", "not a web address", "https://"},
 		{"HISHAMOS_WORKERS", "eight", "not a whole number", "such as 8"},

@@ -111,6 +111,9 @@ func (c Config) ranges(vars map[string]string) error {
 	if c.UploadExpiry < time.Minute {
 		errs = append(errs, invalid("HISHAMOS_UPLOAD_EXPIRY", "nobody could upload a file in that time", "set it to 1m or more, such as 24h"))
 	}
+	if c.BlobGrace < time.Hour {
+		errs = append(errs, invalid("HISHAMOS_BLOB_GRACE", "an event that is on its way may still name a blob that is not older", "set it to 1h or more, such as 24h"))
+	}
 	if c.FileExpiry < 0 || c.FileExpiry > 0 && c.FileExpiry < time.Minute {
 		errs = append(errs, invalid("HISHAMOS_FILE_EXPIRY", "nobody could use a file in that time", "set it to 1m or more, such as 720h, or to 0 for never"))
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/hishamos/hishamos/domain"
 	"github.com/hishamos/hishamos/internal/blob"
@@ -68,6 +69,7 @@ func Exercise(t *testing.T, open func(*testing.T) blob.Store, change func(t *tes
 	missing(one, a)
 	missing(one, blob.AddressOf(large))
 	want(two, blob.AddressOf(large), large)
+	listed(t, other, two, blob.AddressOf(large), int64(len(large)))
 	together(t, s, other)
 	for range 2 {
 		if err := s.RemoveTenant(ctx, one); err != nil {
@@ -92,6 +94,34 @@ func Exercise(t *testing.T, open func(*testing.T) blob.Store, change func(t *tes
 	}
 }
 
+// listed expects one blob of a tenant, and others besides.
+func listed(t *testing.T, s blob.Store, tenant domain.Tenant, a blob.Address, size int64) {
+	t.Helper()
+	for _, of := range []domain.Tenant{tenant, ""} {
+		found, others := 0, 0
+		for e, err := range s.List(t.Context(), of) {
+			if err != nil {
+				t.Fatalf("list: %v", err)
+			}
+			if e.Tenant != tenant || e.Address != a {
+				others++
+				continue
+			}
+			if found++; e.Size != size || time.Since(e.Put).Abs() > time.Hour {
+				t.Errorf("listed as %+v", e)
+			}
+		}
+		if found != 1 || (others == 0) != (of == tenant) {
+			t.Errorf("the list of %q tells %d times of it, and of %d others", of, found, others)
+		}
+	}
+	for e, err := range s.List(t.Context(), "../x") {
+		if err == nil {
+			t.Errorf("the list of a name that no tenant has tells of %+v", e)
+		}
+	}
+}
+
 // marked tells a store from another.
 func marked(t *testing.T, s, other blob.Store) {
 	t.Helper()
@@ -104,6 +134,12 @@ func marked(t *testing.T, s, other blob.Store) {
 	}
 	if err := blob.Marked(other, mark).Check(t.Context()); err != nil {
 		t.Errorf("with its mark: %v", err)
+	}
+	if err := blob.CheckAlone(t.Context(), other, "log"); err != nil {
+		t.Errorf("two marks of one log: %v", err)
+	}
+	if err := blob.CheckAlone(t.Context(), other, "lo"); !errors.Is(err, blob.ErrShared) {
+		t.Errorf("marks of another log: %v", err)
 	}
 	if err := blob.Marked(s, blob.AddressOf([]byte("another's"))).Check(t.Context()); !errors.Is(err, blob.ErrForeign) {
 		t.Errorf("with another's mark: %v", err)

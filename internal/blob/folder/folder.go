@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"os"
 	"path/filepath"
 	"strings"
@@ -78,11 +79,14 @@ func (s *Store) Put(_ context.Context, t domain.Tenant, content []byte) (blob.Ad
 	if err != nil {
 		return "", err
 	}
-	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+	now := time.Now() // of a blob that is there: whoever sweeps must see that it was put again
+	if err := os.Chtimes(path, now, now); errors.Is(err, fs.ErrNotExist) {
 		err = s.write(path, content)
 		if err != nil {
 			return "", refused("put", err)
 		}
+	} else if err != nil {
+		return "", refused("put", err)
 	}
 	// Whoever made the file may not have come as far as to sync its folder.
 	return a, refused("put", syncFolder(filepath.Dir(path)))
@@ -167,6 +171,50 @@ func (s *Store) RemoveTenant(_ context.Context, t domain.Tenant) error {
 		return err
 	}
 	return refused("remove", os.RemoveAll(filepath.Join(s.dir, folder)))
+}
+
+// List implements blob.Store.
+func (s *Store) List(ctx context.Context, t domain.Tenant) iter.Seq2[blob.Entry, error] {
+	return func(yield func(blob.Entry, error) bool) {
+		root, err := s.dir, s.Check(ctx)
+		if t != "" && err == nil {
+			var folder string
+			folder, err = blob.FolderOf(t)
+			root = filepath.Join(s.dir, folder)
+		}
+		if err != nil {
+			yield(blob.Entry{}, err)
+			return
+		}
+		err = filepath.WalkDir(root, func(path string, f fs.DirEntry, err error) error {
+			if err != nil || f.IsDir() {
+				return present(err)
+			}
+			e := blob.Entry{Tenant: domain.Tenant(filepath.Base(filepath.Dir(filepath.Dir(path)))), Address: blob.Address(f.Name())}
+			if own, err := s.path(e.Tenant, e.Address); err != nil || own != path {
+				return nil // it is not ours
+			}
+			info, err := f.Info()
+			if err != nil {
+				return present(err)
+			}
+			if e.Size, e.Put = info.Size(), info.ModTime(); !yield(e, nil) {
+				return fs.SkipAll
+			}
+			return nil
+		})
+		if err != nil {
+			yield(blob.Entry{}, refused("list", err))
+		}
+	}
+}
+
+// present overlooks what is not there any more.
+func present(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
 }
 
 // Check implements blob.Store.

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/hishamos/hishamos/domain"
 	"github.com/hishamos/hishamos/internal/blob"
@@ -56,6 +57,28 @@ func TestAFolderThatIsGoneIsAnErrorAndNeverAnEmptyStore(t *testing.T) {
 	}
 	if _, err := s.Get(t.Context(), domain.DefaultTenant, a); err != nil {
 		t.Errorf("get when it is back: %v", err)
+	}
+}
+
+func TestABlobThatIsPutAgainCountsAsNew(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := open(t, dir)
+	a, err := s.Put(t.Context(), domain.DefaultTenant, []byte("kept"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := time.Now().Add(-time.Hour)
+	if err := os.Chtimes(filepath.Join(dir, string(domain.DefaultTenant), string(a[:2]), string(a)), old, old); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Put(t.Context(), domain.DefaultTenant, []byte("kept")); err != nil {
+		t.Fatal(err)
+	}
+	for e, err := range s.List(t.Context(), domain.DefaultTenant) {
+		if err != nil || time.Since(e.Put) > 30*time.Minute {
+			t.Errorf("%+v, %v", e, err)
+		}
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"net/http"
 	"net/url"
 	"strings"
@@ -131,6 +132,37 @@ func (s *Store) RemoveTenant(ctx context.Context, t domain.Tenant) error {
 		}
 	}
 	return nil
+}
+
+// List implements blob.Store.
+func (s *Store) List(ctx context.Context, t domain.Tenant) iter.Seq2[blob.Entry, error] {
+	return func(yield func(blob.Entry, error) bool) {
+		prefix := s.opts.Prefix
+		if t != "" {
+			folder, err := blob.FolderOf(t)
+			if err != nil {
+				yield(blob.Entry{}, err)
+				return
+			}
+			prefix += folder + "/"
+		}
+		ctx, cancel := context.WithCancel(ctx) // ends the listing with us
+		defer cancel()
+		for object := range s.client.ListObjects(ctx, s.opts.Bucket, minio.ListObjectsOptions{Prefix: prefix, Recursive: true}) {
+			if object.Err != nil {
+				yield(blob.Entry{}, refused("list", object.Err))
+				return
+			}
+			folder, name, _ := strings.Cut(strings.TrimPrefix(object.Key, s.opts.Prefix), "/")
+			e := blob.Entry{Tenant: domain.Tenant(folder), Address: blob.Address(name), Size: object.Size, Put: object.LastModified}
+			if _, err := s.name(e.Tenant, e.Address); err != nil {
+				continue // it is not ours
+			}
+			if !yield(e, nil) {
+				return
+			}
+		}
+	}
 }
 
 // Check implements blob.Store.

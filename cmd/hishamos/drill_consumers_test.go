@@ -243,6 +243,19 @@ func typeOf(from, to string) func(*log.Message) {
 	}
 }
 
+// reacting waits until the reactions have all their partitions.
+func (p *process) reacting() {
+	p.t.Helper()
+	all := 0
+	for _, r := range handlers.All(p.ports()) {
+		all += p.cfg.KafkaPartitions * len(r.Topics())
+	}
+	p.eventually("the reactions have their partitions", func() bool {
+		r := p.reactions.Load()
+		return r != nil && r.Partitions() == all
+	})
+}
+
 func TestAnEventTypeOfTheNextBuildPausesItsPartitionUntilTheUpgrade(t *testing.T) {
 	t.Parallel()
 	d := newDrill(t)
@@ -254,10 +267,7 @@ func TestAnEventTypeOfTheNextBuildPausesItsPartitionUntilTheUpgrade(t *testing.T
 	old.run((*node).runProjections, (*node).runReactions, work.run)
 	old.quiesce()
 	// Whoever takes a partition finds the open runs in the store, paused or not.
-	old.eventually("the reactions have their partitions", func() bool {
-		r := old.reactions.Load()
-		return r != nil && r.Partitions() == 4*len(handlers.All(old.ports()))
-	})
+	old.reacting()
 
 	cancelled := drillRun()
 	relaying.do(startDrill(cancelled))

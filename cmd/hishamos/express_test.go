@@ -11,8 +11,6 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
-
-	"github.com/hishamos/hishamos/handlers"
 )
 
 // expressVariable decides for every suite of this package whether the express
@@ -70,10 +68,7 @@ func TestReactionsHearOfOwnCommitsBeforeKafkaOnlyOnTheExpressLane(t *testing.T) 
 			d.start((*node).runRelay)
 			work := &performer{}
 			p := d.start((*node).runReactions, work.run)
-			p.eventually("the reactions have their partitions", func() bool {
-				r := p.reactions.Load()
-				return r != nil && r.Partitions() == 4*len(handlers.All(p.ports()))
-			})
+			p.reacting()
 			p.fill(1)
 			p.allEnded() // by one way or the other
 			if used := p.expressed(); (used > 0) != (lane == "on") {

@@ -129,6 +129,7 @@ func fileContent(s *server, op huma.Operation) {
 	binary := map[string]*huma.MediaType{"application/octet-stream": {Schema: &huma.Schema{Type: huma.TypeString, Format: "binary"}}}
 	op.Responses["200"] = &huma.Response{Description: "The content, of the type that the uploader says", Content: binary}
 	op.Responses["206"] = &huma.Response{Description: "The part that was asked for", Content: binary}
+	op.Responses["409"] = &huma.Response{Description: "The file is not complete"}
 	op.Responses["416"] = &huma.Response{
 		Description: "The content has no such part",
 		Headers:     map[string]*huma.Param{"Content-Range": {Schema: &huma.Schema{Type: huma.TypeString}, Description: "How long it is, as bytes */1048576; left out if the header cannot be read"}},

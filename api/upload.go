@@ -72,7 +72,7 @@ type Checksum struct {
 
 type createUploadInput struct {
 	CommandHeaders
-	Length   string `header:"Upload-Length" pattern:"^[0-9]{1,19}$" example:"1048576" doc:"Bytes of the whole file"`
+	Length   string `header:"Upload-Length" required:"true" pattern:"^[0-9]{1,19}$" example:"1048576" doc:"Bytes of the whole file"`
 	Metadata string `header:"Upload-Metadata" maxLength:"2048" example:"filename cGxhbi5wZGY=,filetype YXBwbGljYXRpb24vcGRm" doc:"filename and filetype, each with its value in base64, separated by commas"`
 }
 
@@ -84,9 +84,6 @@ type createdUpload struct {
 }
 
 func (s *server) createUpload(ctx context.Context, in *createUploadInput) (*createdUpload, error) {
-	if in.Length == "" {
-		return nil, domain.InvalidField(headerLength, "is missing", "send the size of the file in bytes")
-	}
 	size, err := strconv.ParseInt(in.Length, 10, 64)
 	if err != nil {
 		return nil, errUploadSize
@@ -118,7 +115,11 @@ func (s *server) createUpload(ctx context.Context, in *createUploadInput) (*crea
 		return nil, err
 	}
 	stream := domain.NewStreamID(c.principal.Tenant, r.ID)
+	location := "/api/v1/uploads/" + r.ID
 	state, err := s.Uploads.State(ctx, stream)
+	if r.replayed && domain.KindOf(err) == domain.NotFound { // it was given up since
+		return &createdUpload{Location: location, Offset: "0", Body: r.Receipt}, nil
+	}
 	if err == nil && size == 0 && !state.Ready {
 		err = s.complete(ctx, stream)
 	}
@@ -126,7 +127,7 @@ func (s *server) createUpload(ctx context.Context, in *createUploadInput) (*crea
 		return nil, err
 	}
 	return &createdUpload{
-		Location: "/api/v1/uploads/" + r.ID, Offset: "0", Expires: state.Expires.UTC().Format(http.TimeFormat), Body: r.Receipt,
+		Location: location, Offset: "0", Expires: state.Expires.UTC().Format(http.TimeFormat), Body: r.Receipt,
 	}, nil
 }
 
@@ -218,6 +219,7 @@ func appendUpload(s *server, op huma.Operation) {
 	text := &huma.Schema{Type: huma.TypeString}
 	op.Responses["204"] = &huma.Response{Description: "What was sent is kept", Headers: map[string]*huma.Param{headerOffset: {Schema: text, Description: "How much is kept now"}}}
 	op.Responses["409"] = &huma.Response{Description: "The upload stands elsewhere, or another request uploads to it"}
+	op.Responses["415"] = &huma.Response{Description: "The body is not sent as " + uploadType}
 	op.Responses["460"] = &huma.Response{Description: "The checksum is another's, and nothing of the body counts"}
 	op.Responses["507"] = &huma.Response{Description: "There is no room where files are kept: try again after Retry-After"}
 	huma.Register(s.huma, op, func(_ context.Context, in *appendUploadInput) (*huma.StreamResponse, error) {

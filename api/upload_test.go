@@ -136,4 +136,12 @@ func TestAnUploadThatIsWrongIsRefusedWithItsField(t *testing.T) {
 		t.Errorf("a repetition keeps room for %d files", f.Shelf.Begun()-before)
 	}
 	f.want(f.call("POST", "/api/v1/uploads", "", "Upload-Length", "8", "Idempotency-Key", "same"), http.StatusUnprocessableEntity, "command.id_reused")
+	if a := f.call("DELETE", "/api/v1/uploads/"+one, ""); a.StatusCode != http.StatusNoContent {
+		t.Errorf("end: %d %s", a.StatusCode, a.body)
+	}
+	again := f.call("POST", "/api/v1/uploads", "", "Upload-Length", "7", "Idempotency-Key", "same")
+	f.want(again, http.StatusCreated, "")
+	if r := decode[v1.Receipt](t, again); r.ID != one {
+		t.Errorf("after its end, the repetition answers %s, and first answered %s", r.ID, one)
+	}
 }

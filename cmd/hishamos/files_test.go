@@ -240,6 +240,23 @@ func TestUploadsThatNobodyEndsAndFilesThatNobodyUsesExpire(t *testing.T) {
 	k.verifyAll()
 }
 
+func TestTheEndOfAnEmptyFileTakesNothingFromAnother(t *testing.T) {
+	t.Parallel()
+	k := newFileKit(t, newDrill(t))
+	one, two := k.upload("one.txt", nil), k.upload("two.txt", nil)
+	_, err := k.client.EraseFile(t.Context(), one.ID, "", hishamos.Command{})
+	k.must(err)
+	k.eventually("the file is gone", func() bool {
+		_, err := k.read(one.ID, 0)
+		return err != nil
+	})
+	k.quiesce()
+	if got, err := k.read(two.ID, 0); err != nil || len(got) != 0 {
+		t.Errorf("the other: %d bytes, %v", len(got), err)
+	}
+	k.verifyAll()
+}
+
 // patch sends one piece.
 func (k *fileKit) patch(id string, offset int, content string, want int) {
 	k.t.Helper()

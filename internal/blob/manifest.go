@@ -25,17 +25,19 @@ type Part struct {
 
 // Manifest lists the parts of a file. It is a blob itself, of hashes and sizes
 // only, so its address stands for the whole file: whoever knows it can check
-// every byte without a key.
+// every byte without a key. It names its stream, so that no two files share one:
+// empty files have the same parts, and the end of one is not the end of all.
 type Manifest struct {
-	Version int    `json:"v"`
-	Parts   []Part `json:"parts"`
+	Version int             `json:"v"`
+	File    domain.StreamID `json:"file"`
+	Parts   []Part          `json:"parts"`
 }
 
 const manifestVersion = 1
 
-// Encode returns the manifest of parts as it is stored.
-func Encode(parts []Part) ([]byte, error) {
-	return json.Marshal(Manifest{manifestVersion, parts})
+// Encode returns the manifest of a file's parts as it is stored.
+func Encode(file domain.StreamID, parts []Part) ([]byte, error) {
+	return json.Marshal(Manifest{manifestVersion, file, parts})
 }
 
 // ReadManifest reads the manifest at an address.

@@ -105,7 +105,7 @@ func TestAFileIsReadFromAnyPlaceAndItsPartsCannotBeExchanged(t *testing.T) {
 		parts = append(parts, blob.Part{Blob: a, Size: int64(n)})
 		start += n
 	}
-	raw, err := blob.Encode(parts)
+	raw, err := blob.Encode(stream, parts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -130,5 +130,20 @@ func TestAFileIsReadFromAnyPlaceAndItsPartsCannotBeExchanged(t *testing.T) {
 	m.Parts[0].Blob, m.Parts[1].Blob = m.Parts[1].Blob, m.Parts[0].Blob
 	if _, err := io.ReadAll(blob.NewReader(t.Context(), s, stream, key, m)); !errors.Is(err, blob.ErrDamaged) {
 		t.Errorf("with two parts exchanged: %v", err)
+	}
+}
+
+func TestNoTwoFilesShareAManifestEvenIfBothAreEmpty(t *testing.T) {
+	t.Parallel()
+	one, err := blob.Encode("default/file_1", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	two, err := blob.Encode("default/file_2", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if blob.AddressOf(one) == blob.AddressOf(two) {
+		t.Error("the end of one file would take the other's manifest away")
 	}
 }

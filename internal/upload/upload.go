@@ -334,7 +334,7 @@ func (k *Keeper) Finish(ctx context.Context, u Upload) (manifest blob.Address, d
 	if err != nil {
 		return "", "", err
 	}
-	raw, err := blob.Encode(parts)
+	raw, err := blob.Encode(u.Stream, parts)
 	if err != nil {
 		return "", "", fmt.Errorf("write manifest of %s: %w", u.Stream, err)
 	}

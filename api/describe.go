@@ -135,6 +135,11 @@ func (s *server) refusals(r row, op *huma.Operation) {
 		http.StatusRequestEntityTooLarge: "The body is too large",
 		http.StatusUnsupportedMediaType:  "The body is of a type that is not taken",
 	})
+	refuse(r.tus, map[int]string{http.StatusPreconditionFailed: "The protocol is spoken in a version that is not taken"})
+	refuse(r.Name == "create-upload", map[int]string{
+		http.StatusRequestEntityTooLarge: "The file is too large, or the tenant keeps as much as it may",
+		http.StatusInsufficientStorage:   "There is no room where files are kept: try again after Retry-After",
+	})
 	refuse(takes("If-Match"), map[int]string{
 		http.StatusPreconditionFailed:   "Somebody changed it meanwhile",
 		http.StatusPreconditionRequired: "Say which version you are changing",

@@ -10,7 +10,6 @@ import (
 	"github.com/hishamos/hishamos/domain"
 	"github.com/hishamos/hishamos/internal/lock"
 	"github.com/hishamos/hishamos/internal/log"
-	"github.com/hishamos/hishamos/internal/log/kafka"
 	"github.com/hishamos/hishamos/internal/relay"
 )
 
@@ -38,9 +37,6 @@ func (n *node) relayLock(ctx context.Context) (*lock.Session, error) {
 	}
 	return session, nil
 }
-
-// leaderPatience bounds how long fresh topics may be without leaders.
-const leaderPatience = 30 * time.Second
 
 // refilled is what kafka-from-store answers.
 type refilled struct {
@@ -89,10 +85,6 @@ func (o *operation) kafkaFromStore(ctx context.Context, force bool) error {
 	began, r, published := time.Now(), relay.New(o.store, o.log, options), uint64(0)
 	for {
 		k, err := r.Step(ctx)
-		// Brokers take a moment to lead partitions that were just made.
-		for published == 0 && errors.Is(err, kafka.ErrUnreachable) && time.Since(began) < leaderPatience && wait(ctx, restartPause) {
-			k, err = r.Step(ctx)
-		}
 		if err != nil {
 			return errors.Join(err, r.Close(context.WithoutCancel(ctx)))
 		}

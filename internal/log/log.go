@@ -60,7 +60,8 @@ type Topic struct {
 // Log reads and writes topics. Implementations are safe for concurrent use.
 type Log interface {
 	// Create makes the topics that are missing and checks those that exist: a
-	// different number of partitions or an unsafe setting is an error.
+	// different number of partitions or an unsafe setting is an error. What it
+	// made takes records when it returns.
 	Create(ctx context.Context, topics []Topic) error
 	// Topics returns the existing topics that begin with a prefix, and their
 	// numbers of partitions.

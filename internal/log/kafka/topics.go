@@ -14,30 +14,35 @@ import (
 	"github.com/hishamos/hishamos/internal/log"
 )
 
-// Create implements log.Log.
+// Create implements log.Log. It returns when every partition it made is led.
 func (l *Log) Create(ctx context.Context, topics []log.Topic) error {
 	return l.fault("create topics", await(ctx, func() error {
-		// Kafka creates topics in the background: it may say that one exists
-		// before it describes it, and one may go while we look.
-		var err error
-		for attempt := range 20 {
-			if attempt > 0 {
-				if err := pause(ctx, 100*time.Millisecond); err != nil {
-					return err
-				}
+		made := make(map[log.Partition]bool)
+		for end := time.Now().Add(settlePatience); ; {
+			err := l.createOnce(topics, made)
+			if !errors.Is(err, errSettling) || time.Now().After(end) {
+				return err
 			}
-			if err = l.createOnce(topics); !errors.Is(err, errSettling) {
+			if err := pause(ctx, settlePause); err != nil {
 				return err
 			}
 		}
-		return err
 	}))
 }
+
+// Kafka creates topics in the background: it may say that one exists before it
+// describes it, describe it before its brokers lead it, and one may go while we
+// look.
+const (
+	settlePatience = 30 * time.Second
+	settlePause    = 100 * time.Millisecond
+)
 
 // errSettling says that the cluster has not made up its mind about a topic.
 var errSettling = errors.New("topic is not there yet")
 
-func (l *Log) createOnce(topics []log.Topic) error {
+// createOnce adds the partitions that were missing to made.
+func (l *Log) createOnce(topics []log.Topic, made map[log.Partition]bool) error {
 	existing, err := l.describe(topics)
 	if err != nil {
 		return err
@@ -46,7 +51,7 @@ func (l *Log) createOnce(topics []log.Topic) error {
 	if replicas == 0 {
 		replicas = min(3, max(1, len(l.client.Brokers())))
 	}
-	made := false
+	lacking := false
 	for _, t := range topics {
 		have, ok := existing[t.Name]
 		if ok {
@@ -63,24 +68,28 @@ func (l *Log) createOnce(topics []log.Topic) error {
 		if err != nil && !errors.Is(err, sarama.ErrTopicAlreadyExists) {
 			return fmt.Errorf("topic %s with %d replicas: %w", t.Name, replicas, err)
 		}
-		made = true
-	}
-	if !made {
-		return nil
-	}
-	// Made is not yet led: wait until every partition can be written.
-	names := names(topics)
-	if err := l.client.RefreshMetadata(names...); err != nil {
-		return fmt.Errorf("%w: %w", errSettling, err)
-	}
-	for _, t := range topics {
-		for p := range t.Partitions {
-			if _, err := l.client.Leader(t.Name, int32(p)); err != nil {
-				return fmt.Errorf("%w: %s/%d: %w", errSettling, t.Name, p, err)
-			}
+		lacking = true
+		for id := range t.Partitions {
+			made[log.Partition{Topic: t.Name, ID: int32(id)}] = true
 		}
 	}
-	return errSettling // once more, to check what was made, by us or by another
+	if lacking {
+		return errSettling // once more, to check what was made, by us or by another
+	}
+	return l.led(slices.Collect(maps.Keys(made)))
+}
+
+// led asks each partition's leader: the cluster names one before the broker
+// knows of it.
+func (l *Log) led(partitions []log.Partition) error {
+	if len(partitions) == 0 {
+		return nil
+	}
+	_, err := l.offsets(partitions, sarama.OffsetNewest)
+	if hasMoved(err) {
+		return fmt.Errorf("%w: %w", errSettling, err)
+	}
+	return err
 }
 
 // describe returns the topics that exist, with the settings that differ from
@@ -192,7 +201,8 @@ func (l *Log) Bounds(ctx context.Context, partitions ...log.Partition) (map[log.
 	return out, nil
 }
 
-func (l *Log) offsets(partitions []log.Partition, at int64) (map[log.Partition]int64, error) {
+// offsets asks the leaders, and looks for them again where they have moved.
+func (l *Log) offsets(partitions []log.Partition, at int64) (out map[log.Partition]int64, err error) {
 	ask := make(map[string]map[int32]int64)
 	for _, p := range partitions {
 		if ask[p.Topic] == nil {
@@ -200,6 +210,18 @@ func (l *Log) offsets(partitions []log.Partition, at int64) (map[log.Partition]i
 		}
 		ask[p.Topic][p.ID] = at
 	}
+	for range 3 {
+		if out, err = l.listOffsets(partitions, ask); !hasMoved(err) {
+			break
+		}
+		if e := l.client.RefreshMetadata(slices.Collect(maps.Keys(ask))...); e != nil {
+			return nil, errors.Join(err, e)
+		}
+	}
+	return out, err
+}
+
+func (l *Log) listOffsets(partitions []log.Partition, ask map[string]map[int32]int64) (map[log.Partition]int64, error) {
 	answer, err := l.admin.ListOffsets(ask, nil)
 	if err != nil {
 		return nil, err

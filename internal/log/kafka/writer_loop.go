@@ -34,6 +34,11 @@ var (
 	}
 )
 
+// hasMoved tells whether the leader is to be looked for again.
+func hasMoved(err error) bool {
+	return slices.ContainsFunc(moved, func(e sarama.KError) bool { return errors.Is(err, e) })
+}
+
 // run sends until the writer ends. Only it touches brokers and lanes' heads.
 func (w *writer) run() {
 	defer w.loop.Done()

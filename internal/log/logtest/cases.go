@@ -30,6 +30,32 @@ func topics(t *testing.T, b bench) {
 	}
 }
 
+func madeBehindWriter(t *testing.T, b bench) {
+	w, err := log.NewWriter(b.ctx, b.Log)
+	check(t, err)
+	const partitions = 24
+	name := b.topic(t, partitions)
+	var ps []log.Partition
+	var ms []log.Message
+	for id := range int32(partitions) {
+		p := log.Partition{Topic: name, ID: id}
+		ps, ms = append(ps, p), append(ms, messages(p, 0, 1)...)
+	}
+	_, err = b.Bounds(b.ctx, ps...)
+	check(t, err)
+	ack, err := w.Send(b.ctx, ms)
+	check(t, err)
+	check(t, ack.Err())
+	check(t, w.Close())
+	got, err := b.Bounds(b.ctx, ps...)
+	check(t, err)
+	for _, p := range ps {
+		if got[p].End != 1 {
+			t.Errorf("%s ends at %d", p, got[p].End)
+		}
+	}
+}
+
 func deleted(t *testing.T, b bench) {
 	p := log.Partition{Topic: b.topic(t, 1)}
 	b.fill(t, p, 0, 5)

@@ -39,6 +39,7 @@ func Exercise(t *testing.T, open func(t *testing.T) log.Log, can Capabilities) {
 		need bool
 	}{
 		{"a topic is made once and found by its prefix", topics, true},
+		{"a topic takes records as soon as it is made, also by a writer from before", madeBehindWriter, true},
 		{"a deleted topic is gone with its records", deleted, true},
 		{"records keep their order, key, headers and value", order, true},
 		{"bounds and last follow publish and trim", bounds, true},

@@ -143,8 +143,13 @@ func (r *Runner) Partitions() int {
 // Express hands fresh commits to the reactions that own their partitions here.
 // The Kafka copies are then recognised and dropped.
 func (r *Runner) Express(records []events.Record) {
+	parts := make(map[log.Partition][]events.Record)
+	for _, rec := range records {
+		p := log.Partition{Topic: log.TopicOf(rec.Type), ID: log.PartitionOf(string(rec.Stream), r.opts.Partitions)}
+		parts[p] = append(parts[p], rec)
+	}
 	for _, s := range r.subscribers {
-		s.express(records)
+		s.express(parts)
 	}
 }
 

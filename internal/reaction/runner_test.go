@@ -85,16 +85,20 @@ func token(i int) domain.StreamID {
 	return domain.NamedStreamID(domain.DefaultTenant, "token", fmt.Sprint(i))
 }
 
-// run starts a runner that is stopped, and waited for, at the end of the test.
-func (b *bench) run(from domain.Position, fresh bool, r reaction.Reaction) (stop func()) {
-	b.t.Helper()
-	ctx, cancel := context.WithCancel(b.t.Context())
-	runner, err := reaction.NewRunner(ctx, reaction.Options{
+func (b *bench) options(from domain.Position, fresh bool) reaction.Options {
+	return reaction.Options{
 		Log: b.log, Store: b.store, Lock: b.locks.session, Resumes: watched{b.resumes, b.saved}, Partitions: partitions, Epoch: func() int { return 1 },
 		Logger: slog.New(slog.DiscardHandler), DeadLetters: b.graves,
 		Deployed: func(context.Context, string) (domain.Position, bool, error) { return from, fresh, nil },
 		Retry:    10 * time.Millisecond, Reassign: 10 * time.Millisecond, Save: 10 * time.Millisecond,
-	}, r)
+	}
+}
+
+// run starts a runner that is stopped, and waited for, at the end of the test.
+func (b *bench) run(from domain.Position, fresh bool, rs ...reaction.Reaction) (stop func()) {
+	b.t.Helper()
+	ctx, cancel := context.WithCancel(b.t.Context())
+	runner, err := reaction.NewRunner(ctx, b.options(from, fresh), rs...)
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -153,11 +157,14 @@ func TestARunnerHandlesWhatComesAndGoesOnWhereItStopped(t *testing.T) {
 func TestTheExpressLaneLeadsEachEventToItsPartitionOnce(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	came := make(chan events.Recorded[events.Event])
-	b.run(0, true, collect(came, nil))
+	came, beside := make(chan events.Recorded[events.Event]), make(chan events.Recorded[events.Event])
+	other := collect(beside, nil)
+	other.Name = "beside"
+	b.run(0, true, collect(came, nil), other)
 	b.append(6)
 	for range 6 {
 		<-came
+		<-beside
 	}
 	const more = 6
 	b.write(more) // Kafka has none of it yet
@@ -168,11 +175,39 @@ func TestTheExpressLaneLeadsEachEventToItsPartitionOnce(t *testing.T) {
 	b.runner.Express(fresh)
 	for range more {
 		<-came
+		<-beside
 	}
 	b.publish()
 	b.append(1)
-	if e := <-came; e.Position != 2*more+1 {
-		t.Errorf("position %d was handled again when Kafka brought it", e.Position)
+	for _, c := range []chan events.Recorded[events.Event]{came, beside} {
+		if e := <-c; e.Position != 2*more+1 {
+			t.Errorf("position %d was handled again when Kafka brought it", e.Position)
+		}
+	}
+}
+
+// Not parallel: it counts what the process allocates.
+func TestTheExpressLaneSortsACommitOnceForAllReactions(t *testing.T) {
+	b := newBench(t)
+	b.write(100)
+	fresh, err := b.store.ReadAll(t.Context(), 0, 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	allocs := func(reactions int) float64 {
+		rs := make([]reaction.Reaction, reactions)
+		for i := range rs {
+			rs[i] = collect(nil, nil)
+			rs[i].Name = fmt.Sprintf("collect-%d", i)
+		}
+		runner, err := reaction.NewRunner(t.Context(), b.options(0, true), rs...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return testing.AllocsPerRun(20, func() { runner.Express(fresh) })
+	}
+	if one, ten := allocs(1), allocs(10); ten >= 2*one {
+		t.Errorf("%v allocations for ten reactions, %v for one", ten, one)
 	}
 }
 

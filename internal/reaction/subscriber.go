@@ -191,14 +191,9 @@ func (s *subscriber) inPartitions(ps []log.Partition) func(domain.StreamID) bool
 	}
 }
 
-// express hands fresh commits to the partitions that are owned here. What does
-// not fit is left to Kafka.
-func (s *subscriber) express(records []events.Record) {
-	parts := make(map[log.Partition][]events.Record)
-	for _, r := range records {
-		p := log.Partition{Topic: log.TopicOf(r.Type), ID: log.PartitionOf(string(r.Stream), s.opts.Partitions)}
-		parts[p] = append(parts[p], r)
-	}
+// express hands fresh commits to the partitions that are owned here; other
+// reactions read the same slices. What does not fit is left to Kafka.
+func (s *subscriber) express(parts map[log.Partition][]events.Record) {
 	for p, records := range parts {
 		s.mu.Lock()
 		w := s.owned[p]

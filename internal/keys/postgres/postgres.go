@@ -35,11 +35,12 @@ var ErrSameDatabase = &domain.Error{
 }
 
 // Open reaches the key store by its URL and brings its schema up to date. It
-// refuses the database that the events are in.
+// refuses the database that the events are in. Only where it makes sense to wait
+// is the error a keys.ErrUnreachable.
 func Open(ctx context.Context, url string, events database) (_ *Store, err error) {
 	opened, err := pg.Open(ctx, url, pg.Options{Name: "hishamos-keys", MaxConns: 8})
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", keys.ErrUnreachable, err)
+		return nil, fault(err)
 	}
 	pool := pg.Owner{Pool: opened}
 	defer func() {
@@ -53,15 +54,23 @@ func Open(ctx context.Context, url string, events database) (_ *Store, err error
 	}
 	ours, err := place(ctx, pool)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", keys.ErrUnreachable, err)
+		return nil, fault(err)
 	}
 	if ours == theirs {
 		return nil, ErrSameDatabase
 	}
 	if err := pg.MigrateKeys(ctx, pool); err != nil {
-		return nil, fmt.Errorf("%w: %w", keys.ErrUnreachable, err)
+		return nil, fault(err)
 	}
 	return &Store{pool}, nil
+}
+
+// fault tells a server that may come back from one that has to be mended.
+func fault(err error) error {
+	if pg.Away(err) {
+		return fmt.Errorf("%w: %w", keys.ErrUnreachable, err)
+	}
+	return fmt.Errorf("open key store: %w", err)
 }
 
 // place is which database of which server a pool leads to, however it is reached.

@@ -88,7 +88,7 @@ func (s *Store) Get(ctx context.Context, t domain.Tenant, a blob.Address) ([]byt
 	}
 	content, err := io.ReadAll(io.LimitReader(object, blob.MaxSize+1))
 	if err = errors.Join(err, object.Close()); err != nil {
-		if minio.ToErrorResponse(err).Code == minio.NoSuchKey || isMissing(err) {
+		if isMissing(err) {
 			return nil, blob.ErrMissing.With("the blob store lacks blob %s", a)
 		}
 		return nil, refused("get", err)

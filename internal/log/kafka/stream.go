@@ -153,7 +153,7 @@ func (s *stream) pump() {
 	s.fail(errClosed) // unless it has a better reason already
 }
 
-// watch keeps the error that ends the reader; all others sarama mends by
+// watch keeps the error that ends the stream; all others sarama mends by
 // trying again.
 func (s *stream) watch() {
 	defer s.pumps.Done()

@@ -282,7 +282,7 @@ func offsets(t *testing.T, b bench) {
 	got, err = l.CommittedOffsets(b.ctx, group, p0, p1, p2)
 	check(t, err)
 	want := map[log.Partition]log.Resume{p0: {Offset: 4, Metadata: "four"}, p1: {Offset: 0, Metadata: note}}
-	if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(log.Message{})); diff != "" {
+	if diff := cmp.Diff(want, got); diff != "" {
 		t.Fatal(diff)
 	}
 }

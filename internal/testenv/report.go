@@ -106,9 +106,10 @@ func (r *report) unfinished(pkg string) {
 	}
 }
 
-// finish prints the numbers. It reports a test as missed that was skipped for
-// lack of something the environment has.
-func (r *report) finish(provided map[string]string) (missed bool) {
+// finish prints what was skipped and why, and the numbers. It reports a test as
+// missed that was skipped for lack of something the environment has; where every
+// test must run, it reports each that was skipped.
+func (r *report) finish(provided map[string]string, every bool) (missed bool) {
 	for _, t := range r.skipped {
 		reason := r.reason(t)
 		fmt.Fprintf(r.out, "skipped  %s %s: %s\n", t.Package, t.Test, reason)
@@ -118,6 +119,10 @@ func (r *report) finish(provided map[string]string) (missed bool) {
 				missed = true
 			}
 		}
+	}
+	if every && len(r.skipped) > 0 {
+		fmt.Fprintf(r.out, "         but %s is set: no test may skip itself here\n", envCI)
+		missed = true
 	}
 	fmt.Fprintf(r.out, "packages: %d passed, %d failed, %d without tests\n",
 		r.packages["pass"], r.packages["fail"], r.packages["without tests"])

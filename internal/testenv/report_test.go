@@ -31,7 +31,7 @@ func reportOf(t *testing.T, provided map[string]string) (text string, missed boo
 	if err := r.read("", strings.NewReader(strings.TrimSpace(lines))); err != nil {
 		t.Fatal(err)
 	}
-	missed = r.finish(provided)
+	missed = r.finish(provided, false)
 	return out.String(), missed
 }
 
@@ -62,11 +62,28 @@ func TestASkipForLackOfWhatIsThereIsAFailure(t *testing.T) {
 	}
 }
 
+func TestWhereEveryTestMustRunAnySkipIsAFailure(t *testing.T) {
+	t.Parallel()
+	for _, every := range []bool{false, true} {
+		var out strings.Builder
+		r := newReport(&out)
+		if err := r.read("", strings.NewReader(strings.TrimSpace(lines))); err != nil {
+			t.Fatal(err)
+		}
+		if missed := r.finish(nil, every); missed != every || strings.Contains(out.String(), "no test may skip itself") != every {
+			t.Errorf("every test must run: %t; a skip counts as missed: %t:\n%s", every, missed, &out)
+		}
+	}
+	if r := newReport(&strings.Builder{}); r.finish(nil, true) {
+		t.Error("a run without skips counts as missed")
+	}
+}
+
 func TestTheSwitchOfThisProgramIsNotPassedOn(t *testing.T) {
 	t.Parallel()
 	e := environment{postgres: "postgres://x", kafka: "k:1"}
 	got := strings.Join(e.environ([]string{"HISHAMOS_CI=1", "PATH=/bin"}), " ")
-	for _, want := range []string{"PATH=/bin", "HISHAMOS_TEST_DISK=required", "HISHAMOS_TEST_DATABASE_URL=postgres://x", "HISHAMOS_TEST_KAFKA=k:1"} {
+	for _, want := range []string{"PATH=/bin", "HISHAMOS_TEST_DATABASE_URL=postgres://x", "HISHAMOS_TEST_KAFKA=k:1"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("the environment %q lacks %q", got, want)
 		}
@@ -85,7 +102,7 @@ func TestAFurtherPassIsNamedAndCountsIntoTheSameNumbers(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	r.finish(nil)
+	r.finish(nil, false)
 	for _, want := range []string{
 		"packages: 2 passed, 2 failed, 2 without tests\n", "tests: 2 passed, 2 failed, 2 skipped\n",
 		"again with LANE=off\n", "ok  q  1.2s\n", "ok  q (LANE=off)  1.2s\n", "skipped  p (LANE=off) TestOn: ",

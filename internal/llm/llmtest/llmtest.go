@@ -12,6 +12,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -133,8 +134,8 @@ func Exercise(t *testing.T, open func(t *testing.T) llm.Provider) {
 }
 
 // ExerciseFailures puts a provider into each situation and checks the error.
-// Open returns nil for a situation that the provider cannot be in.
-func ExerciseFailures(t *testing.T, open func(t *testing.T, s Situation) llm.Provider) {
+// A provider that cannot be in all of them names those that it can be in.
+func ExerciseFailures(t *testing.T, open func(t *testing.T, s Situation) llm.Provider, only ...Situation) {
 	t.Helper()
 	for _, tt := range []struct {
 		situation Situation
@@ -154,12 +155,12 @@ func ExerciseFailures(t *testing.T, open func(t *testing.T, s Situation) llm.Pro
 		{CutStream, llm.BadResponse, false, true},
 		{ErrorInStream, llm.BadResponse, false, true},
 	} {
+		if len(only) > 0 && !slices.Contains(only, tt.situation) {
+			continue
+		}
 		t.Run(string(tt.situation), func(t *testing.T) {
 			t.Parallel()
 			p := open(t, tt.situation)
-			if p == nil {
-				t.Skip("cannot happen here")
-			}
 			r := structured("x/1")
 			if tt.situation == CutStream || tt.situation == ErrorInStream {
 				r.OnDelta = func(string) {}

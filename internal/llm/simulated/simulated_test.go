@@ -25,16 +25,13 @@ func TestTheProviderKeepsTheContract(t *testing.T) {
 func TestFailuresHaveTheSharedCodes(t *testing.T) {
 	t.Parallel()
 	llmtest.ExerciseFailures(t, func(_ *testing.T, s llmtest.Situation) llm.Provider {
-		switch s {
-		case llmtest.TooMany:
-			return simulated.New(simulated.Options{Fault: func(simulated.Call) error {
-				return &llm.Error{Provider: simulated.Name, Code: llm.RateLimited, Message: "too many", RetryAfter: 7 * time.Second}
-			}})
-		case llmtest.Hanging:
+		if s == llmtest.Hanging {
 			return simulated.New(simulated.Options{Latency: time.Hour})
 		}
-		return nil
-	})
+		return simulated.New(simulated.Options{Fault: func(simulated.Call) error {
+			return &llm.Error{Provider: simulated.Name, Code: llm.RateLimited, Message: "too many", RetryAfter: 7 * time.Second}
+		}})
+	}, llmtest.TooMany, llmtest.Hanging) // it reaches nobody, so nothing else can go wrong
 }
 
 const paper = `<data name="document" type="document" fence="00ff">

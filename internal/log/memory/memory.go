@@ -93,7 +93,10 @@ func (l *Log) Delete(_ context.Context, topics ...string) error {
 }
 
 // Publish implements log.Log.
-func (l *Log) Publish(_ context.Context, messages []log.Message) error {
+func (l *Log) Publish(ctx context.Context, messages []log.Message) error {
+	if err := ctx.Err(); err != nil { // it would not wait, but its caller has given up
+		return fmt.Errorf("publish: %w", err)
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {

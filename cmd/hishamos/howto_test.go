@@ -2,6 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
+	"log/slog"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -14,6 +17,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/hishamos/hishamos/internal/log/kafka"
 	"github.com/hishamos/hishamos/internal/pg/pgtest"
 )
 
@@ -187,11 +191,11 @@ func TestTheHowTosOfRecoveryAreTrue(t *testing.T) {
 
 func TestTheHowToOfSeveralMachinesIsTrue(t *testing.T) {
 	t.Parallel()
-	kafka := os.Getenv("HISHAMOS_TEST_KAFKA")
-	if kafka == "" {
+	broker := os.Getenv("HISHAMOS_TEST_KAFKA")
+	if broker == "" {
 		t.Skip("HISHAMOS_TEST_KAFKA is not set: there is no Kafka here")
 	}
-	if _, _, err := net.SplitHostPort(kafka); err != nil {
+	if _, _, err := net.SplitHostPort(broker); err != nil {
 		t.Fatal(err)
 	}
 	o := newOperator(t, programs(t))
@@ -206,9 +210,11 @@ func TestTheHowToOfSeveralMachinesIsTrue(t *testing.T) {
 	}
 	// The servers of the test take the place of the page's. It begins with an empty
 	// database, which the page allows.
-	o.env = append(o.env, "HISHAMOS_KAFKA_PREFIX=howto-"+uuid.NewString()[:8]+".", "HISHAMOS_KAFKA_REPLICATION=1", "HISHAMOS_KAFKA_PARTITIONS=2")
+	prefix := "howto-" + uuid.NewString()[:8] + "."
+	removeTopics(t, broker, prefix)
+	o.env = append(o.env, "HISHAMOS_KAFKA_PREFIX="+prefix, "HISHAMOS_KAFKA_REPLICATION=1", "HISHAMOS_KAFKA_PARTITIONS=2")
 	o.does("export DATABASE_URL=" + pgtest.Empty(t))
-	o.does("export KAFKA_BROKERS=" + kafka)
+	o.does("export KAFKA_BROKERS=" + broker)
 	for _, line := range lines[4:6] {
 		o.does(line)
 	}
@@ -224,6 +230,31 @@ func TestTheHowToOfSeveralMachinesIsTrue(t *testing.T) {
 		t.Errorf("the digests are %s", out)
 	}
 	o.does(askAll)
+}
+
+// removeTopics takes away what a test leaves on a broker that it shares. It is
+// called before servers are started, so that they have ended by then.
+func removeTopics(t *testing.T, broker, prefix string) {
+	t.Helper()
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), time.Minute)
+		defer cancel()
+		l, err := kafka.Open(ctx, kafka.Options{Brokers: []string{broker}, ReplicationFactor: 1, Logger: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Errorf("topics of %s are left: %v", prefix, err)
+			return
+		}
+		topics, err := l.Topics(ctx, prefix)
+		if err == nil && len(topics) == 0 && !t.Failed() {
+			err = errors.New("there are none")
+		}
+		if err == nil {
+			err = l.Delete(ctx, slices.Collect(maps.Keys(topics))...)
+		}
+		if err = errors.Join(err, l.Close()); err != nil {
+			t.Errorf("remove topics of %s: %v", prefix, err)
+		}
+	})
 }
 
 // server is a process that serves until it is told to end.

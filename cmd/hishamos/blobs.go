@@ -172,9 +172,6 @@ func (e *blobError) Unwrap() error { return e.cause }
 // was erased or removed since may be gone. It returns the number of blobs.
 func (o *operation) verifyBlobs(ctx context.Context, r events.Record) (int, error) {
 	wanted, err := o.namedBlobs(ctx, r)
-	if errors.Is(err, events.ErrUnknownType) {
-		return 0, nil
-	}
 	if err != nil {
 		return 0, err
 	}

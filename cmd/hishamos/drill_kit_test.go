@@ -200,12 +200,13 @@ func (p *process) eventually(what string, true func() bool) {
 	}
 }
 
-func (p *process) verifyAll() {
+func (p *process) verifyAll() verified {
 	p.t.Helper()
 	var v verified
 	if err := p.operation(&v, func(o *operation, ctx context.Context) error { return o.verify(ctx, verification{full: true}) }); err != nil || !v.OK {
 		p.t.Fatalf("verify: %v", err)
 	}
+	return v
 }
 
 // do carries out a command.

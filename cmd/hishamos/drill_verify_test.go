@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 
@@ -22,6 +23,7 @@ func TestVerifyNamesThePositionThatWasTamperedWith(t *testing.T) {
 	}{
 		"a flipped byte": {`update events set data = set_byte(data, 3, get_byte(data, 3) # 1) where position = 5`, 5},
 		"a dropped row":  {`delete from events where position = 6`, 7},
+		"a cut end":      {`delete from events where position > 9`, 10},
 		"two rows in another order": {`update events set position = case position when 8 then 4999999 else 8 end where position in (8, 9);
 			update events set position = 9 where position = 4999999`, 8},
 		"an inserted row": {`update events set position = position + 1000000 where position > 5;
@@ -42,6 +44,37 @@ func TestVerifyNamesThePositionThatWasTamperedWith(t *testing.T) {
 				t.Errorf("verify: %+v, %v; want position %d", v, err, c.wrong)
 			}
 		})
+	}
+}
+
+func TestVerifySaysThatItKnowsNotWhatNewerEventsName(t *testing.T) {
+	t.Parallel()
+	p := newDrill(t).open()
+	p.fill(1)
+	p.raw(drillRun(), "run.dreamt", 1, `{}`)
+	p.raw(drillRun(), (events.RunStarted{}).EventType(), 99, `{}`)
+	v := p.verifyAll()
+	if v.Unknown != 2 || v.Position != p.position() {
+		t.Errorf("verified %+v", v)
+	}
+}
+
+// The chain was found whole; what is gone when keys and blobs are looked up was
+// taken away meanwhile.
+func TestVerifyLooksUpTheKeysAndBlobsOfEveryEvent(t *testing.T) {
+	t.Parallel()
+	p := newDrill(t).open()
+	p.fill(1)
+	head := p.position()
+	_, err := p.owner().Exec(t.Context(), `delete from events where position > 2`)
+	p.must(err)
+	var wrong *events.ChainError
+	err = p.operation(nil, func(o *operation, ctx context.Context) error {
+		_, err := o.verifyKeys(ctx, 0, head)
+		return err
+	})
+	if !errors.As(err, &wrong) || wrong.Position != 3 {
+		t.Errorf("the log ends at position 2 of %d: %v", head, err)
 	}
 }
 

@@ -160,8 +160,8 @@ func (o *operation) sweepThese(ctx context.Context, old unnamed, done *swept) er
 		if err != nil {
 			return err
 		}
-		if len(page) == 0 { // as on an older copy of the database
-			return fmt.Errorf("look for the events that name blobs: the log ends at position %d, and had %d", after, head.Position)
+		if len(page) == 0 {
+			return fmt.Errorf("look for the events that name blobs: %w", endsEarly(after, head.Position))
 		}
 		for _, r := range page {
 			after = r.Position
@@ -185,7 +185,7 @@ func (o *operation) sweepThese(ctx context.Context, old unnamed, done *swept) er
 
 // strike takes out what an event names.
 func (o *operation) strike(ctx context.Context, old unnamed, r events.Record) error {
-	if t, known := events.Lookup(r.Type); !known || r.Version > t.Version {
+	if !isKnown(r) {
 		return errNewerEvents.With("position %d holds %s v%d, which this build does not know and which may name blobs", r.Position, r.Type, r.Version)
 	}
 	named, err := o.namedBlobs(ctx, r)

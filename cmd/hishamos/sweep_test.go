@@ -5,14 +5,17 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/hishamos/hishamos/api/v1"
 	"github.com/hishamos/hishamos/domain"
+	"github.com/hishamos/hishamos/events"
 	"github.com/hishamos/hishamos/internal/blob"
 	hishamos "github.com/hishamos/hishamos/sdk/go"
 )
@@ -23,6 +26,54 @@ func (k *fileKit) swept(later time.Duration, dry bool) (swept, error) {
 	var done swept
 	err := k.operation(&done, func(o *operation, ctx context.Context) error { return o.sweep(ctx, clock{}.Now().Add(later), dry) })
 	return done, err
+}
+
+func TestNoBlobIsSweptWhereWhatEventsNameIsNotKnown(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		harm    func(*process)
+		refusal func(error, *process) bool
+	}{
+		"an event of a newer build": {
+			func(p *process) { p.raw(drillRun(), "run.dreamt", 1, `{}`) },
+			func(err error, p *process) bool {
+				return errors.Is(err, errNewerEvents) && strings.Contains(err.Error(), fmt.Sprintf("position %d holds run.dreamt v1", p.position()))
+			},
+		},
+		"a newer version of an event": {
+			func(p *process) { p.raw(drillRun(), (events.RunStarted{}).EventType(), 99, `{}`) },
+			func(err error, _ *process) bool { return errors.Is(err, errNewerEvents) },
+		},
+		"a log that ends early": {
+			func(p *process) {
+				_, err := p.owner().Exec(t.Context(), `delete from events where position > 3`)
+				p.must(err)
+			},
+			func(err error, _ *process) bool {
+				wrong, ok := errors.AsType[*events.ChainError](err)
+				return ok && wrong.Position == 4
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := newDrill(t).open()
+			p.fill(1)
+			lost := []byte("of a command that was refused")
+			address, err := p.blobs.Put(t.Context(), domain.DefaultTenant, lost)
+			p.must(err)
+			c.harm(p)
+			err = p.operation(nil, func(o *operation, ctx context.Context) error {
+				return o.sweep(ctx, clock{}.Now().Add(2*p.cfg.BlobGrace), false)
+			})
+			if !c.refusal(err, p) {
+				t.Errorf("it answers %v", err)
+			}
+			if got, err := p.blobs.Get(t.Context(), domain.DefaultTenant, address); err != nil || !bytes.Equal(got, lost) {
+				t.Errorf("the blob: %q, %v", got, err)
+			}
+		})
+	}
 }
 
 func TestOnlyBlobsThatNoEventNamesAndNoUploadMayNameAreSwept(t *testing.T) {

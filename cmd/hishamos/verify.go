@@ -37,13 +37,12 @@ type verified struct {
 	WrongUpTo   domain.Position     `json:"wrong_up_to,omitempty"` // the checkpoint that does not hold
 	Table       string              `json:"table,omitempty"`       // the table that disagrees
 	Reason      string              `json:"reason,omitempty"`
-	Keys        int                 `json:"keys"`            // that the events name, and that are as they should be
-	Key         string              `json:"key,omitempty"`   // that is not
-	Blobs       int                 `json:"blobs"`           // that the events name, read and of the right hash
+	Key         string              `json:"key,omitempty"`   // that is not as it should be
 	Blob        string              `json:"blob,omitempty"`  // that is not
 	Event       string              `json:"event,omitempty"` // that names it
 	Anchors     string              `json:"anchors"`
 	Checkpoints []checkpoint.Report `json:"checkpoints"`
+	named
 	pace
 }
 
@@ -125,13 +124,13 @@ func (o *operation) verify(ctx context.Context, what verification) error {
 			err = finished
 		}
 	}
-	known, blobs := 0, 0
+	var found named
 	if err == nil {
-		known, blobs, err = o.verifyKeys(ctx, from.Position, to.Position)
+		found, err = o.verifyKeys(ctx, from.Position, to.Position)
 	}
 	v := verified{
 		OK: err == nil, From: from.Position, Position: to.Position, Hash: to.Hash.String(), Anchors: anchored(reports),
-		Checkpoints: reports, Keys: known, Blobs: blobs, pace: paceOf(uint64(to.Position-from.Position), began),
+		Checkpoints: reports, named: found, pace: paceOf(uint64(to.Position-from.Position), began),
 	}
 	if err != nil {
 		if !v.explain(err) {
@@ -148,7 +147,11 @@ func (o *operation) verify(ctx context.Context, what verification) error {
 	if v.Position == v.From {
 		return o.answer(v, "nothing new since position %d, head %s; %s", v.Position, v.Hash, v.Anchors)
 	}
-	return o.answer(v, "verified positions %d to %d, %d keys and %d blobs (%s), head %s; %s", from.Position+1, v.Position, v.Keys, v.Blobs, v.pace, v.Hash, v.Anchors)
+	unknown := ""
+	if v.Unknown > 0 {
+		unknown = fmt.Sprintf("; whether %d events of a newer build name blobs is not known", v.Unknown)
+	}
+	return o.answer(v, "verified positions %d to %d, %d keys and %d blobs (%s), head %s; %s%s", from.Position+1, v.Position, v.Keys, v.Blobs, v.pace, v.Hash, v.Anchors, unknown)
 }
 
 // walk checks the log from a mark on, and holds it against the checkpoints.

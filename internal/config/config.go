@@ -111,7 +111,7 @@ func (c Config) EmbeddedPostgres() bool { return !c.DatabaseURL.Set() }
 func (c Config) EmbeddedLog() bool { return len(c.KafkaBrokers) == 0 }
 
 // BlobBucket returns the bucket that HISHAMOS_BLOBS names, with what to put before
-// the name of every object.
+// the name of every object, which may be nothing. Load has checked its form.
 func (c Config) BlobBucket() (bucket, prefix string, ok bool) {
 	rest, ok := strings.CutPrefix(c.Blobs, "s3://")
 	bucket, prefix, _ = strings.Cut(rest, "/")

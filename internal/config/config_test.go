@@ -93,9 +93,23 @@ func TestABucketNeedsItsNameAndItsKey(t *testing.T) {
 	if bucket, prefix, ok := (config.Config{Blobs: "s3://b/x/y/"}).BlobBucket(); bucket != "b" || prefix != "x/y/" || !ok {
 		t.Errorf("bucket %q, prefix %q, %t", bucket, prefix, ok)
 	}
-	for _, set := range [][]string{{"HISHAMOS_BLOBS=s3://bucket"}, {"HISHAMOS_BLOBS=s3:///x", "HISHAMOS_S3_CREDENTIALS=/f"}} {
-		if _, err := config.Load(minimal(set...)); err == nil {
-			t.Errorf("%v was accepted", set)
+	if _, err := config.Load(minimal("HISHAMOS_BLOBS=s3://bucket")); err == nil {
+		t.Error("a bucket was accepted without its key")
+	}
+	const key = "HISHAMOS_S3_CREDENTIALS=/f"
+	for _, place := range []string{"s3://bucket", "s3://bucket/", "s3://old.bucket_1/a/b-c/"} {
+		if _, err := config.Load(minimal("HISHAMOS_BLOBS="+place, key)); err != nil {
+			t.Errorf("%s: %v", place, err)
+		}
+	}
+	for _, place := range []string{
+		"s3://", "s3:///x", "s3://b", "s3://bucket//x", "s3://bucket/x//", "s3://bucket/../x", "s3://bucket/.", "s3://bucket?region=eu",
+		"s3://bucket:9000/x", "s3://id:s3cret@bucket/x", "s3://bucket/a b", "s3:bucket/x", "s3:/bucket/x", "S3://bucket",
+	} {
+		_, err := config.Load(minimal("HISHAMOS_BLOBS="+place, key))
+		var e *domain.Error
+		if !errors.As(err, &e) || !strings.Contains(err.Error(), "HISHAMOS_BLOBS: ") || !strings.Contains(err.Error(), "s3://BUCKET/PREFIX") || strings.Contains(err.Error(), "s3cret") {
+			t.Errorf("%s: %v", place, err)
 		}
 	}
 }

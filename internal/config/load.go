@@ -6,8 +6,10 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"path"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -136,6 +138,10 @@ func atoi(tag string) int64 {
 	return n
 }
 
+// bucketPlace is a bucket, and what to put before the names of its objects. The
+// path must also be a clean one.
+var bucketPlace = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9](/[A-Za-z0-9._-]+)*/?$`)
+
 // addresses checks the form of everything that names a place.
 func (c Config) addresses() error {
 	var errs []error
@@ -149,8 +155,12 @@ func (c Config) addresses() error {
 		errs = append(errs, invalid("OTEL_EXPORTER_OTLP_PROTOCOL", fmt.Sprintf("%q is not spoken", c.TraceForm), "set it to http/protobuf, or leave it out"))
 	}
 	errs = append(errs, c.doors()...)
-	if bucket, _, s3 := c.BlobBucket(); s3 && bucket == "" || !s3 && strings.Contains(c.Blobs, "://") {
-		errs = append(errs, invalid("HISHAMOS_BLOBS", fmt.Sprintf("%q is neither a folder nor a bucket", c.Blobs), "write a folder, or s3://BUCKET/PREFIX"))
+	// The value may hold a key, as others write it: it is not repeated.
+	switch rest, s3 := strings.CutPrefix(c.Blobs, "s3://"); {
+	case s3 && (!bucketPlace.MatchString(rest) || path.Clean(rest) != strings.TrimSuffix(rest, "/")):
+		errs = append(errs, invalid("HISHAMOS_BLOBS", "this is no bucket with a prefix", "write s3://BUCKET/PREFIX with letters, digits, dots, hyphens and underscores"))
+	case !s3 && (strings.Contains(c.Blobs, "://") || strings.HasPrefix(strings.ToLower(c.Blobs), "s3:")):
+		errs = append(errs, invalid("HISHAMOS_BLOBS", "this is neither a folder nor a bucket", "write a folder, or s3://BUCKET/PREFIX"))
 	}
 	for _, b := range c.KafkaBrokers {
 		if host, _, err := net.SplitHostPort(b); err != nil || host == "" || hostPort(b) != nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -148,25 +149,35 @@ func forward(t *testing.T, address, host, port string) (cut func()) {
 	var mu sync.Mutex
 	var open []net.Conn // guarded by mu, as is shut
 	shut := false
+	end := func(conns ...net.Conn) {
+		for _, c := range conns {
+			if err := c.Close(); err != nil && !errors.Is(err, net.ErrClosed) { // the other direction, or the cut, was faster
+				t.Errorf("close a connection to %s: %v", to, err)
+			}
+		}
+	}
 	pipe := func(to, from net.Conn) {
-		_, _ = io.Copy(to, from) // one side ends, the other follows
-		_, _ = to.Close(), from.Close()
+		_, _ = io.Copy(to, from) // an error is how either end, or the cut, ends it: the other end follows
+		end(to, from)
 	}
 	all.Go(func() {
 		for {
 			in, err := l.Accept()
 			if err != nil {
+				if !errors.Is(err, net.ErrClosed) { // the cut
+					t.Errorf("forward to %s: %v", to, err)
+				}
 				return
 			}
 			out, err := net.Dial(network, to)
-			if err != nil {
-				_ = in.Close()
+			if err != nil { // the server has ended: so whoever comes is told
+				end(in)
 				continue
 			}
 			mu.Lock()
 			open = append(open, in, out)
 			if shut {
-				_, _ = in.Close(), out.Close()
+				end(in, out)
 			}
 			mu.Unlock()
 			all.Go(func() { pipe(out, in) })
@@ -181,9 +192,7 @@ func forward(t *testing.T, address, host, port string) (cut func()) {
 		mu.Lock()
 		defer mu.Unlock()
 		shut = true
-		for _, c := range open {
-			_ = c.Close()
-		}
+		end(open...)
 	})
 	t.Cleanup(cut)
 	return cut

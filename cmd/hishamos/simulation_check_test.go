@@ -16,7 +16,6 @@ import (
 	"github.com/hishamos/hishamos/internal/projection"
 	projectionmemory "github.com/hishamos/hishamos/internal/projection/memory"
 	"github.com/hishamos/hishamos/internal/relay"
-	"github.com/hishamos/hishamos/projections"
 )
 
 // check compares every promise with what is there once all is quiet.
@@ -271,7 +270,7 @@ func (w *simWorld) checkViews([]events.Record) error {
 	if err != nil {
 		return err
 	}
-	for _, d := range projections.All() {
+	for _, d := range w.definitions() {
 		live, err := w.views.runner.Digest(context.Background(), d.Name)
 		if err != nil {
 			return err
@@ -292,7 +291,7 @@ func (w *simWorld) checkViews([]events.Record) error {
 
 // replay fills empty tables from a store.
 func (w *simWorld) replay(into projection.Store, from eventstore.Reader) (*projection.Runner, error) {
-	r, err := projection.New(projection.Config{Definitions: projections.All(), Store: into, Log: w.broker, Events: from, Locks: simLocks{}, Clock: w.clock})
+	r, err := projection.New(projection.Config{Definitions: w.definitions(), Store: into, Log: w.broker, Events: from, Locks: simLocks{}, Clock: w.clock})
 	if err != nil {
 		return nil, err
 	}
@@ -311,7 +310,7 @@ func (w *simWorld) checkAsOf(records []events.Record) error {
 	if _, err := w.replay(past, simPrefix{w.store, at}); err != nil {
 		return err
 	}
-	for _, d := range projections.All() {
+	for _, d := range w.definitions() {
 		for _, t := range d.Tables {
 			if !t.History {
 				continue

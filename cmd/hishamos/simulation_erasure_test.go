@@ -16,7 +16,6 @@ import (
 	"github.com/hishamos/hishamos/internal/log"
 	"github.com/hishamos/hishamos/internal/relay"
 	"github.com/hishamos/hishamos/internal/sim"
-	"github.com/hishamos/hishamos/projections"
 )
 
 // simCanary is in everything that people and models write.
@@ -243,7 +242,7 @@ func (w *simWorld) plainOnTopics([]events.Record) error {
 }
 
 func (w *simWorld) plainInViews([]events.Record) error {
-	for _, d := range projections.All() {
+	for _, d := range w.definitions() {
 		b, _, err := w.tables.Live(context.Background(), d.Name, d.Version)
 		if err != nil {
 			return err

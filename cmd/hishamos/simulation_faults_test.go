@@ -10,7 +10,6 @@ import (
 	"github.com/hishamos/hishamos/internal/log"
 	"github.com/hishamos/hishamos/internal/reaction"
 	"github.com/hishamos/hishamos/internal/sim"
-	"github.com/hishamos/hishamos/projections"
 )
 
 // The kinds of fault. Most wait for their moment; those marked happen at once.
@@ -98,7 +97,7 @@ func (w *simWorld) inject(f sim.Fault) {
 			}
 		}
 	case viewRebuilt:
-		names := projections.All()
+		names := w.definitions()
 		w.views.rebuild(names[pick(len(names))].Name)
 	case viewStolen:
 		w.views.steal(w.views.keys[pick(len(w.views.keys))])
@@ -161,7 +160,7 @@ func (w *simWorld) heal() {
 
 // requeue asks for every parked stream to be replayed, as an operator does.
 func (w *simWorld) requeue() (left int) {
-	for _, d := range projections.All() {
+	for _, d := range w.definitions() {
 		status, err := w.views.runner.Status(context.Background(), d.Name)
 		if err != nil {
 			return 1
@@ -216,7 +215,7 @@ func (w *simWorld) quiet() bool {
 	if w.requeue() > 0 {
 		return false
 	}
-	for _, d := range projections.All() {
+	for _, d := range w.definitions() {
 		if at, err := w.views.runner.Position(ctx, d.Name); err != nil || at < head.Position {
 			return false
 		}

@@ -13,7 +13,6 @@ import (
 	"github.com/hishamos/hishamos/internal/relay"
 	"github.com/hishamos/hishamos/internal/sim"
 	"github.com/hishamos/hishamos/internal/worker"
-	"github.com/hishamos/hishamos/projections"
 )
 
 // lapse tells the runs of workers that went away, as the worker server does.
@@ -186,7 +185,7 @@ func (w *simWorld) markOf(context.Context) (log.Mark, error) { return w.mark, ni
 
 func (v *simViews) open() (*projection.Runner, error) {
 	return projection.New(projection.Config{
-		Definitions: projections.All(), Store: v.w.tables, Log: v.w.broker, Events: v.w.store,
+		Definitions: v.w.definitions(), Store: v.w.tables, Log: v.w.broker, Events: v.w.store,
 		Mark: v.w.markOf, Locks: simLocks{}, Clock: v.w.clock, Batch: 1 + v.w.Rand.IntN(12), CacheRows: 8,
 	})
 }
@@ -202,7 +201,7 @@ func (v *simViews) start() (err error) {
 	v.w.tables.filling = true
 	err = v.runner.Prepare(context.Background())
 	v.w.tables.filling = false
-	for _, d := range projections.All() {
+	for _, d := range v.w.definitions() {
 		for _, topic := range d.Topics() {
 			for id := range simPartitions {
 				v.keys = append(v.keys, simView{d.Name, log.Partition{Topic: topic, ID: int32(id)}})

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"slices"
 	"strconv"
 	"strings"
@@ -44,6 +45,7 @@ func TestPlantedBugsAreFound(t *testing.T) {
 		"acknowledge before the commit": {simPlant{appended: acknowledgeAnyway}, "I1"},
 		"keep a key that was erased":    {simPlant{destroy: keepKeys}, "I14"},
 		"seal reasons in no case":       {simPlant{sealer: func(s dispatch.Sealer) dispatch.Sealer { return openly{s} }}, "I14"},
+		"keep plain text in a view":     {simPlant{project: keepOutputs}, "I14"},
 		"change an event":               {simPlant{record: changeEvent}, "I3"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -206,4 +208,30 @@ func (s openly) Seal(ctx context.Context, stream domain.StreamID, content string
 		return e, "", content, nil
 	}
 	return s.Sealer.Seal(ctx, stream, content, e)
+}
+
+// simOutput is what a step put out, in plain text.
+type simOutput struct {
+	Tenant domain.Tenant   `db:"tenant,key"`
+	Run    domain.RunID    `db:"run,key"`
+	Path   domain.StepPath `db:"path,key"`
+	Output json.RawMessage `db:"output"`
+}
+
+var simOutputs = projection.NewTable[simOutput]("outputs")
+
+// keepOutputs opens what steps put out and writes it down, where no erasure finds
+// it.
+func keepOutputs(w *simWorld) *projection.Definition {
+	return &projection.Definition{
+		Name: "outputs", Version: 1, Tables: []*projection.Schema{simOutputs.Schema},
+		Handlers: []projection.Handler{projection.On(func(rows *projection.Rows, r events.Recorded[events.StepCompleted]) {
+			opened, _, err := w.ring.Open(context.Background(), r.Envelope, r.Event)
+			if err != nil {
+				panic(err)
+			}
+			e := opened.(events.StepCompleted)
+			simOutputs.Put(rows, simOutput{r.Stream.Tenant(), domain.RunID(r.Stream.Entity()), e.Path, e.Output})
+		})},
+	}
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/hishamos/hishamos/internal/reaction"
 	"github.com/hishamos/hishamos/internal/relay"
 	"github.com/hishamos/hishamos/internal/sim"
+	"github.com/hishamos/hishamos/projections"
 )
 
 // simPartitions is the number of partitions of each topic.
@@ -43,6 +44,7 @@ type simPlant struct {
 	from         func(domain.Position) domain.Position
 	destroy      func(ctx context.Context, order domain.StreamID, ids []string) error
 	sealer       func(dispatch.Sealer) dispatch.Sealer
+	project      func(*simWorld) *projection.Definition // one read model more
 }
 
 // simWorld is the whole system under one scheduler: the real deciders, stores,
@@ -197,6 +199,15 @@ func (w *simWorld) afterCommit(a eventstore.Append) error {
 		return eventstore.ErrUnknown
 	}
 	return nil
+}
+
+// definitions are the read models.
+func (w *simWorld) definitions() []*projection.Definition {
+	all := projections.All()
+	if w.plant.project != nil {
+		all = append(all, w.plant.project(w))
+	}
+	return all
 }
 
 // simStore is the store as the system sees it: the real one, but for plants.

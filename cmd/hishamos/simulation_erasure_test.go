@@ -29,7 +29,7 @@ type simErasure struct {
 	about   string          // the person; empty: the run is erased
 	issue   *commands.Request
 	order   *commands.Request
-	erased  bool
+	ordered bool   // and acknowledged: the reaction does the rest
 	version int    // of the stream when it was ordered
 	before  string // what the run's stream folded to then
 	done    bool
@@ -70,12 +70,12 @@ func (e *simErasure) step() sim.Pause {
 		}
 	case e.order == nil:
 		e.prepare()
-	case !e.erased:
+	case !e.ordered:
 		if err, lived := e.w.ask(*e.order); lived && err == nil {
-			e.erased = true
+			e.ordered = true
 		}
 	default:
-		e.carryOut()
+		e.look()
 	}
 	return later
 }
@@ -124,21 +124,20 @@ func simEnds(r events.Record) bool {
 	return slices.Contains([]string{events.RunCompleted{}.EventType(), events.RunFailed{}.EventType(), events.RunCancelled{}.EventType()}, r.Type)
 }
 
-// carryOut does what the reaction does with an order, in some process.
-func (e *simErasure) carryOut() {
-	n := e.w.nodes[e.w.Rand.IntN(len(e.w.nodes))]
-	if !n.up {
+// look sees whether a reaction has carried out the order.
+func (e *simErasure) look() {
+	records, err := e.w.memory.ReadStream(context.Background(), e.what().Order, 0, 2)
+	if err != nil {
+		e.w.breaks("simulation", "read the order of %s: %v", e.name, err)
 		return
 	}
-	o := e.ordered()
-	var err error
-	if e.w.within(n, func() { err = n.ports.Erase(context.Background(), o.Order, o.Keys) }) && err == nil {
-		e.done = true
+	if e.done = len(records) == 2 && records[1].Type == (events.ErasureCompleted{}).EventType(); e.done {
 		e.w.Hit(erased)
 	}
 }
 
-func (e *simErasure) ordered() commands.OrderErasure { return e.order.Command.(commands.OrderErasure) }
+// what is the order.
+func (e *simErasure) what() commands.OrderErasure { return e.order.Command.(commands.OrderErasure) }
 
 // fold is what a process without a memory makes of a run: all that decides what
 // comes next, and no content.
@@ -176,7 +175,7 @@ func (w *simWorld) checkErasures(records []events.Record) error {
 		if e.order == nil {
 			continue
 		}
-		o := e.ordered()
+		o := e.what()
 		gone[e.stream] = e
 		for _, id := range o.Keys {
 			if destroyed, by, err := w.ring.State(context.Background(), e.stream.Tenant(), id); err != nil || !destroyed || by != o.Order {

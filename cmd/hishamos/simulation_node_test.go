@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/hishamos/hishamos/domain"
@@ -27,14 +28,19 @@ type simNode struct {
 	up         bool
 	dispatcher *dispatch.Dispatcher
 	ports      handlers.Ports
-	reaction   reaction.Reaction
-	from       domain.Position
+	reactions  []simReaction // each of topics of its own
 	steppers   map[log.Partition]*reaction.Stepper
 	owned      []log.Partition
 	turn       int
 	fresh      []events.Record // by the express lane, not taken yet
 	lost       time.Duration   // when it will notice that its lock session ended; 0: it has one
 	lapses     []lease.Lapsed  // on their way to become events
+}
+
+// simReaction is a reaction, and where it begins.
+type simReaction struct {
+	reaction.Reaction
+	from domain.Position
 }
 
 // start brings the process up with an empty memory.
@@ -51,21 +57,29 @@ func (n *simNode) start() {
 	if n.w.plant.destroy != nil {
 		n.ports.Destroy = n.w.plant.destroy
 	}
-	n.reaction = handlers.All(n.ports)[0]
-	if n.w.plant.react != nil {
-		n.reaction = n.w.plant.react(n.reaction)
+	n.reactions = nil
+	for _, r := range handlers.All(n.ports)[:2] { // runs and erasures; there are no blobs
+		n.reactions = append(n.reactions, simReaction{Reaction: n.watched(r)})
 	}
-	handle := n.reaction.Handle
-	n.reaction.Handle = func(ctx context.Context, e events.Recorded[events.Event]) error {
+	n.steppers, n.owned, n.fresh, n.lost, n.lapses = make(map[log.Partition]*reaction.Stepper), nil, nil, 0, nil
+	n.w.Note(n.name, "starts")
+	n.w.within(n, n.deploy)
+}
+
+// watched is a reaction as the world has it.
+func (n *simNode) watched(r reaction.Reaction) reaction.Reaction {
+	if n.w.plant.react != nil {
+		r = n.w.plant.react(r)
+	}
+	handle := r.Handle
+	r.Handle = func(ctx context.Context, e events.Recorded[events.Event]) error {
 		if n.w.strike(handlerFails) {
 			return errors.New("planned")
 		}
 		n.w.Note(n.name, "reacts to", e.Type, uint64(e.Position))
 		return handle(ctx, e)
 	}
-	n.steppers, n.owned, n.fresh, n.lost, n.lapses = make(map[log.Partition]*reaction.Stepper), nil, nil, 0, nil
-	n.w.Note(n.name, "starts")
-	n.w.within(n, n.deploy)
+	return r
 }
 
 func (w *simWorld) aggregates() []dispatch.Aggregate {
@@ -75,35 +89,49 @@ func (w *simWorld) aggregates() []dispatch.Aggregate {
 	return aggregates()
 }
 
-// deploy finds out where the reaction begins; the first start ever says so.
+// deploy finds out where the reactions begin; the first start ever says so.
 func (n *simNode) deploy() {
-	ctx := context.Background()
-	from, fresh, err := deployedFrom(ctx, n.w.store, n.dispatcher, n.reaction.Name)
-	if err != nil { // as the program does: the part ends, and starts again
-		panic(simCrash{})
-	}
-	n.from = from
-	for _, p := range n.partitions() {
-		if fresh {
-			n.save(p, reaction.Resume{Position: from})
+	for i := range n.reactions {
+		r := &n.reactions[i]
+		from, fresh, err := deployedFrom(context.Background(), n.w.store, n.dispatcher, r.Name)
+		if err != nil { // as the program does: the part ends, and starts again
+			panic(simCrash{})
+		}
+		r.from = from
+		for _, p := range r.partitions() {
+			if fresh {
+				n.save(p, reaction.Resume{Position: from})
+			}
 		}
 	}
 }
 
 func (n *simNode) save(p log.Partition, at reaction.Resume) {
-	if err := n.w.resumes.Save(context.Background(), n.reaction.Name, p, at); err != nil {
+	if err := n.w.resumes.Save(context.Background(), n.of(p).Name, p, at); err != nil {
 		n.w.breaks("simulation", "save resume point: %v", err)
 	}
 }
 
-func (n *simNode) partitions() []log.Partition {
+// of is the reaction that reads a partition.
+func (n *simNode) of(p log.Partition) simReaction {
+	return n.reactions[slices.IndexFunc(n.reactions, func(r simReaction) bool { return slices.Contains(r.Topics(), p.Topic) })]
+}
+
+func (r simReaction) partitions() []log.Partition {
 	var out []log.Partition
-	for _, t := range n.reaction.Topics() {
+	for _, t := range r.Topics() {
 		for id := range simPartitions {
 			out = append(out, log.Partition{Topic: t, ID: int32(id)})
 		}
 	}
 	return out
+}
+
+func (n *simNode) partitions() (all []log.Partition) {
+	for _, r := range n.reactions {
+		all = append(all, r.partitions()...)
+	}
+	return all
 }
 
 // crash implements mortal. Locks end with the connection.
@@ -226,7 +254,11 @@ func (n *simNode) release(why string) {
 	n.w.Note(n.name, "releases", why)
 	owned := n.owned
 	n.close()
-	n.reaction.Forget(simIn(owned))
+	for _, r := range n.reactions {
+		if r.Forget != nil {
+			r.Forget(simIn(owned))
+		}
+	}
 }
 
 func simIn(ps []log.Partition) func(domain.StreamID) bool {
@@ -248,18 +280,19 @@ func (n *simNode) take(ctx context.Context) bool {
 			continue
 		}
 		n.w.owners[p] = n
-		at, ok, err := n.w.resumes.Load(ctx, n.reaction.Name, p)
+		r := n.of(p)
+		at, ok, err := n.w.resumes.Load(ctx, r.Name, p)
 		if err == nil && !ok {
 			var head eventstore.Head
 			head, err = n.w.store.Head(ctx)
 			at = reaction.Resume{Position: head.Position}
 		}
-		if err == nil && n.reaction.Recover != nil {
-			err = n.reaction.Recover(ctx, simIn([]log.Partition{p}))
+		if err == nil && r.Recover != nil {
+			err = r.Recover(ctx, simIn([]log.Partition{p}))
 		}
 		var s *reaction.Stepper
 		if err == nil {
-			s, err = reaction.NewStepper(ctx, n.reaction, p, simPartitions, n.from, at, n.w.epoch, n.w.store, n.w.broker)
+			s, err = reaction.NewStepper(ctx, r.Reaction, p, simPartitions, r.from, at, n.w.epoch, n.w.store, n.w.broker)
 		}
 		if err != nil {
 			delete(n.w.owners, p)

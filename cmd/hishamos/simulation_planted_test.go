@@ -44,6 +44,7 @@ func TestPlantedBugsAreFound(t *testing.T) {
 		"recover nothing":               {simPlant{react: recoverNothing}, "I7"},
 		"acknowledge before the commit": {simPlant{appended: acknowledgeAnyway}, "I1"},
 		"keep a key that was erased":    {simPlant{destroy: keepKeys}, "I14"},
+		"carry out no order":            {simPlant{react: eraseNothing}, "I7"},
 		"seal reasons in no case":       {simPlant{sealer: func(s dispatch.Sealer) dispatch.Sealer { return openly{s} }}, "I14"},
 		"keep plain text in a view":     {simPlant{project: keepOutputs}, "I14"},
 		"change an event":               {simPlant{record: changeEvent}, "I3"},
@@ -178,6 +179,14 @@ func loseRetries(_ *simWorld, t domain.Timer) bool { return !strings.HasPrefix(t
 // recoverNothing takes partitions over without looking what their runs wait for.
 func recoverNothing(r reaction.Reaction) reaction.Reaction {
 	r.Recover = nil
+	return r
+}
+
+// eraseNothing leaves the orders to erase.
+func eraseNothing(r reaction.Reaction) reaction.Reaction {
+	if r.Name == "erase" {
+		r.Handle, r.Recover = func(context.Context, events.Recorded[events.Event]) error { return nil }, nil
+	}
 	return r
 }
 

@@ -200,7 +200,7 @@ func (w *simWorld) checkNewReaction(records []events.Record) error {
 		at.Position = from
 	}
 	var seen []domain.Position
-	late := reaction.Reaction{Name: "new_reaction", Types: n.reaction.Types, Handle: func(_ context.Context, e events.Recorded[events.Event]) error {
+	late := reaction.Reaction{Name: "new_reaction", Types: n.reactions[0].Types, Handle: func(_ context.Context, e events.Recorded[events.Event]) error {
 		seen = append(seen, e.Position)
 		return nil
 	}}

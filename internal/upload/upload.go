@@ -185,7 +185,7 @@ func (k *Keeper) Append(ctx context.Context, u Upload, offset int64, body io.Rea
 		case broken == nil:
 			continue
 		case !errors.Is(broken, io.EOF):
-			return offset, broken
+			return offset, errors.Join(broken, k.discard(ctx, u, held))
 		case check == nil:
 			return offset, nil
 		case string(check.Hash.Sum(nil)) != string(check.Want):
@@ -257,10 +257,6 @@ func (k *Keeper) take(ctx context.Context, u Upload, p progress, body io.Reader)
 	// The client may be gone; what came of it is kept all the same.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
 	defer cancel()
-	one.start, one.size = p.offset, n
-	if one.blob, err = k.blobs.Put(ctx, u.Stream.Tenant(), s.Close()); err != nil {
-		return part{}, err
-	}
 	state, err := p.digest.(encoding.BinaryMarshaler).MarshalBinary()
 	if err == nil {
 		one.hash, err = blob.Seal(u.Key, hashPlace(u.Stream, p.offset+n), state)
@@ -268,6 +264,10 @@ func (k *Keeper) take(ctx context.Context, u Upload, p progress, body io.Reader)
 	if err != nil {
 		return part{}, fmt.Errorf("keep state of the hash of %s: %w", u.Stream, err)
 	}
+	if one.blob, err = k.blobs.Put(ctx, u.Stream.Tenant(), s.Close()); err != nil {
+		return part{}, err
+	}
+	one.start, one.size = p.offset, n
 	return one, broken
 }
 

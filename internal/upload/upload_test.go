@@ -169,9 +169,23 @@ func TestNothingCountsOfABodyWithAnotherChecksum(t *testing.T) {
 	if n := k.files(); n != 0 {
 		t.Errorf("%d files are left", n)
 	}
-	cut := io.MultiReader(bytes.NewReader(all[:50]), iotest.ErrReader(errors.New("lost")))
-	if kept, err := k.keeper.Append(t.Context(), u, 0, cut, &upload.Checksum{Hash: sha256.New(), Want: sum[:]}); !errors.Is(err, upload.ErrCut) || kept != 0 {
-		t.Errorf("cut: %d, %v", kept, err)
+	lost := iotest.ErrReader(errors.New("lost"))
+	for name, broken := range map[string]struct {
+		body io.Reader
+		why  error
+	}{
+		"cut in the first part":   {io.MultiReader(bytes.NewReader(all[:50]), lost), upload.ErrCut},
+		"cut after a whole part":  {io.MultiReader(bytes.NewReader(all[:blob.PartSize]), lost), upload.ErrCut},
+		"cut in the second part":  {io.MultiReader(bytes.NewReader(all[:size-1]), lost), upload.ErrCut},
+		"cut at the end":          {io.MultiReader(bytes.NewReader(all), lost), upload.ErrCut},
+		"longer than it was said": {bytes.NewReader(append(all[:size:size], 0)), upload.ErrBeyond},
+	} {
+		if kept, err := k.keeper.Append(t.Context(), u, 0, broken.body, &upload.Checksum{Hash: sha256.New(), Want: sum[:]}); !errors.Is(err, broken.why) || kept != 0 {
+			t.Errorf("%s: %d, %v", name, kept, err)
+		}
+		if n := k.files(); n != 0 {
+			t.Errorf("%s: %d files are left", name, n)
+		}
 	}
 	if kept, err := k.keeper.Append(t.Context(), u, 0, bytes.NewReader(all), &upload.Checksum{Hash: sha256.New(), Want: sum[:]}); err != nil || kept != size {
 		t.Errorf("right: %d, %v", kept, err)

@@ -105,33 +105,35 @@ type progress struct {
 	parts  int
 }
 
+// last returns how much of a file is kept, in how many parts, and the sealed state
+// of the hash after the last of them.
+func (k *Keeper) last(ctx context.Context, stream domain.StreamID) (offset int64, sealed []byte, parts int, err error) {
+	err = k.pool.QueryRow(ctx, lastPartSQL, stream.Tenant(), stream.Entity()).Scan(&offset, &sealed, &parts)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return 0, nil, 0, fmt.Errorf("read progress of %s: %w", stream, err)
+	}
+	return offset, sealed, parts, nil
+}
+
 // Offset returns how much of a file is kept.
 func (k *Keeper) Offset(ctx context.Context, stream domain.StreamID) (int64, error) {
-	var offset int64
-	var sealed []byte
-	var parts int
-	err := k.pool.QueryRow(ctx, lastPartSQL, stream.Tenant(), stream.Entity()).Scan(&offset, &sealed, &parts)
-	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
-		return 0, fmt.Errorf("read progress of %s: %w", stream, err)
-	}
-	return offset, nil
+	offset, _, _, err := k.last(ctx, stream)
+	return offset, err
 }
 
 func (k *Keeper) progress(ctx context.Context, u Upload) (progress, error) {
 	p := progress{digest: sha256.New()}
 	var sealed []byte
-	err := k.pool.QueryRow(ctx, lastPartSQL, u.Stream.Tenant(), u.Stream.Entity()).Scan(&p.offset, &sealed, &p.parts)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return p, nil
+	var err error
+	if p.offset, sealed, p.parts, err = k.last(ctx, u.Stream); err != nil || p.parts == 0 {
+		return p, err
 	}
+	state, err := blob.Open(u.Key, hashPlace(u.Stream, p.offset), sealed)
 	if err == nil {
-		var state []byte
-		if state, err = blob.Open(u.Key, hashPlace(u.Stream, p.offset), sealed); err == nil {
-			err = p.digest.(encoding.BinaryUnmarshaler).UnmarshalBinary(state)
-		}
+		err = p.digest.(encoding.BinaryUnmarshaler).UnmarshalBinary(state)
 	}
 	if err != nil {
-		return p, fmt.Errorf("read progress of %s: %w", u.Stream, err)
+		return p, fmt.Errorf("read hash of what is kept of %s: %w", u.Stream, err)
 	}
 	return p, nil
 }

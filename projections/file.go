@@ -2,6 +2,7 @@ package projections
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -60,9 +61,13 @@ func uploadBegun(w *projection.Rows, r events.Recorded[events.UploadBegun]) {
 	})
 }
 
+// errNoFile parks a stream whose beginning is missing.
+var errNoFile = errors.New("the file has no row: its first event was not applied")
+
 func changeFile(w *projection.Rows, e events.Envelope, change func(*File)) {
 	f, ok := files.Get(w, File{Tenant: e.Stream.Tenant(), File: e.Stream.Entity()})
 	if !ok {
+		w.Fail(errNoFile)
 		return
 	}
 	change(&f)

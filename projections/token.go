@@ -2,6 +2,7 @@ package projections
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -48,9 +49,13 @@ func tokenIssued(w *projection.Rows, r events.Recorded[events.TokenIssued]) {
 	})
 }
 
+// errNoToken parks a stream whose beginning is missing.
+var errNoToken = errors.New("the token has no row: its first event was not applied")
+
 func changeToken(w *projection.Rows, e events.Envelope, f func(*AccessToken)) {
 	t, ok := accessTokens.Get(w, AccessToken{Tenant: e.Stream.Tenant(), Token: e.Stream.Entity()})
 	if !ok {
+		w.Fail(errNoToken)
 		return
 	}
 	f(&t)

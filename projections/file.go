@@ -107,29 +107,27 @@ type FilePage struct {
 }
 
 const (
-	fileColumns = `tenant, f.file, f.state, f.name, f.media_type, f.digest, f.size, f.blob, f.used, f.reason, f.created, f.created_by,
-    f.expires, f.uploaded, f.updated, f.version, f.position`
-	fileRow = `tenant, file, state, name, media_type, digest, size, blob, used, reason, created, created_by,
+	fileColumns = `tenant, file, state, name, media_type, digest, size, blob, used, reason, created, created_by,
     expires, uploaded, updated, version, position`
 
 	filesNow = `
-select f.` + fileColumns + ` from files f
+select ` + fileColumns + ` from files f
 where f.build = live_build('files', 1) and f.tenant = $1`
 
 	// $2 is the position. The live rows give the order.
 	filesAsOf = `
-select f.` + fileColumns + `
+select f.*
 from files l cross join lateral (
-    select ` + fileRow + ` from files n
+    select ` + fileColumns + ` from files n
     where n.build = l.build and n.tenant = l.tenant and n.file = l.file and n.valid_from <= $2
     union all
-    select ` + fileRow + ` from files_history h
+    select ` + fileColumns + ` from files_history h
     where h.build = l.build and h.tenant = l.tenant and h.file = l.file and h.valid_from <= $2 and h.valid_to > $2
 ) f
 where l.build = live_build('files', 1) and l.tenant = $1`
 
 	filesUnusedSQL = `
-select ` + fileRow + ` from files
+select ` + fileColumns + ` from files
 where build = live_build('files', 1) and state = 'ready' and not used and uploaded < $1 order by uploaded limit 500`
 )
 

@@ -144,22 +144,40 @@ func (u uploads) Open(ctx context.Context, stream domain.StreamID) (*api.FileCon
 	return &api.FileContent{ReadSeeker: r, Name: s.Name, MediaType: s.MediaType, Hash: s.Blob}, nil
 }
 
-// openFile opens a complete file.
-func (n *node) openFile(ctx context.Context, stream domain.StreamID) (file.State, *blob.Reader, error) {
+// completeFile is the state of a file that is complete, or why it is not.
+func (n *node) completeFile(ctx context.Context, stream domain.StreamID) (file.State, error) {
 	s, err := n.fileState(ctx, stream)
 	switch {
 	case err != nil:
-		return s, nil, err
+		return s, err
 	case s.Phase == file.Uploading:
-		return s, nil, file.ErrNotReady
+		return s, file.ErrNotReady
 	case s.Phase != file.Ready:
-		return s, nil, file.ErrNotFound
+		return s, file.ErrNotFound
+	}
+	return s, nil
+}
+
+// openFile opens a complete file.
+func (n *node) openFile(ctx context.Context, stream domain.StreamID) (file.State, *blob.Reader, error) {
+	s, err := n.completeFile(ctx, stream)
+	if err != nil {
+		return s, nil, err
 	}
 	key, err := fileKey(s)
 	if err != nil {
 		return s, nil, err
 	}
 	m, err := blob.ReadManifest(ctx, n.blobs, stream.Tenant(), blob.Address(s.Blob))
+	if errors.Is(err, blob.ErrMissing) { // or it was removed since its state was read
+		now, why := n.completeFile(ctx, stream)
+		if why == nil {
+			_, why = fileKey(now)
+		}
+		if why != nil {
+			err = why
+		}
+	}
 	if err != nil {
 		return s, nil, err
 	}
@@ -168,14 +186,8 @@ func (n *node) openFile(ctx context.Context, stream domain.StreamID) (file.State
 
 // Keys implements api.Uploads.
 func (u uploads) Keys(ctx context.Context, stream domain.StreamID) ([]string, error) {
-	s, err := u.fileState(ctx, stream)
-	switch {
-	case err != nil:
+	if _, err := u.completeFile(ctx, stream); err != nil {
 		return nil, err
-	case s.Phase == file.Uploading:
-		return nil, file.ErrNotReady
-	case s.Phase != file.Ready:
-		return nil, file.ErrNotFound
 	}
 	return u.streamKeys(ctx, stream)
 }

@@ -257,6 +257,41 @@ func TestTheEndOfAnEmptyFileTakesNothingFromAnother(t *testing.T) {
 	k.verifyAll()
 }
 
+// overtaken is a blob store to whose readers something happens just before they
+// read.
+type overtaken struct {
+	blob.Store
+	by func()
+}
+
+func (o overtaken) Get(ctx context.Context, t domain.Tenant, a blob.Address) ([]byte, error) {
+	o.by()
+	return o.Store.Get(ctx, t, a)
+}
+
+func TestAFileThatIsErasedWhileItIsOpenedIsNotFound(t *testing.T) {
+	t.Parallel()
+	k := newFileKit(t, newDrill(t))
+	erased, lost := k.upload("erased.txt", songs(100)), k.upload("lost.txt", songs(200))
+	open := func(f v1.File, meanwhile func(stream domain.StreamID)) error {
+		stream := domain.NewStreamID(domain.DefaultTenant, f.ID)
+		n := &node{dispatcher: k.dispatcher, blobs: overtaken{k.blobs, func() { meanwhile(stream) }}}
+		_, _, err := n.openFile(t.Context(), stream)
+		return err
+	}
+	err := open(erased, func(stream domain.StreamID) {
+		k.do(commands.RemoveFile{File: stream, Reason: commands.FileErased})
+		k.must(k.removeFile(t.Context(), stream))
+	})
+	if !errors.Is(err, file.ErrNotFound) {
+		t.Errorf("an erased file: %v", err)
+	}
+	err = open(lost, func(domain.StreamID) { k.must(k.blobs.Remove(t.Context(), domain.DefaultTenant, blob.Address(lost.Hash))) })
+	if !errors.Is(err, blob.ErrMissing) {
+		t.Errorf("a file whose blobs were lost: %v", err)
+	}
+}
+
 // patch sends one piece.
 func (k *fileKit) patch(id string, offset int, content string, want int) {
 	k.t.Helper()

@@ -81,18 +81,25 @@ func (f *inFlight) leave(key string) {
 	f.mu.Unlock()
 }
 
+// commandID is the id of the command of a request: without a key, another one
+// every time.
+func (s *server) commandID(in CommandHeaders) domain.CommandID {
+	if in.Key == "" {
+		return domain.CommandID(keyPrefix + s.IDs.NewID())
+	}
+	return domain.CommandID(keyPrefix + in.Key)
+}
+
 // do carries out a command and sets the headers of its answer. What it returns
 // depends on the receipt alone, so that a repetition answers the same.
 func (s *server) do(ctx context.Context, in CommandHeaders, c commands.Command, expected *domain.Sequence) (done, error) {
 	call := callOf(ctx)
-	id := domain.CommandID(keyPrefix + in.Key)
+	id := s.commandID(in)
 	body, err := s.digest(ctx, call)
 	if err != nil {
 		return done{}, err
 	}
-	if in.Key == "" {
-		id = domain.CommandID(keyPrefix + s.IDs.NewID())
-	} else {
+	if in.Key != "" {
 		busy := string(call.principal.Tenant) + "/" + in.Key
 		if !s.inFlight.enter(busy) {
 			return done{}, errInProgress

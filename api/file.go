@@ -238,13 +238,13 @@ func (s *server) eraseFile(ctx context.Context, in *eraseFileInput) (*body[v1.Re
 	})
 }
 
-// useFiles finds the files that inputs refer to, which must be there and which
-// the caller must be allowed to read, and records that a run uses them.
-func (s *server) useFiles(ctx context.Context, run domain.StreamID, inputs map[string]json.RawMessage) ([]string, error) {
-	var ids []string
+// referred finds the files that inputs refer to, which must be complete and which
+// the caller must be allowed to read.
+func (s *server) referred(ctx context.Context, inputs map[string]json.RawMessage) ([]domain.StreamID, error) {
+	var files []domain.StreamID
 	c := callOf(ctx)
-	for name, value := range inputs {
-		id, ok := domain.FileReference(value)
+	for _, name := range slices.Sorted(maps.Keys(inputs)) {
+		id, ok := domain.FileReference(inputs[name])
 		if !ok {
 			continue
 		}
@@ -256,19 +256,40 @@ func (s *server) useFiles(ctx context.Context, run domain.StreamID, inputs map[s
 		if err != nil {
 			return nil, domain.InvalidField(field, "refers to no file", "use the id of a file that was uploaded")
 		}
-		_, err = s.Dispatcher.Do(ctx, commands.Request{
-			ID: domain.CommandID("use:" + s.IDs.NewID()), Principal: c.principal, TraceParent: c.trace,
-			Command: commands.UseFile{File: stream, By: run.Entity()},
-		})
-		switch kind := domain.KindOf(err); {
-		case err == nil:
-			ids = append(ids, id)
-		case kind == domain.NotFound || kind == domain.Conflict:
+		state, err := s.Uploads.State(ctx, stream)
+		switch {
+		case domain.KindOf(err) == domain.NotFound, err == nil && !state.Ready:
 			return nil, domain.InvalidField(field, fmt.Sprintf("refers to file %s, which is not there or not complete", id), "upload it first")
-		default:
+		case err != nil:
 			return nil, err
 		}
+		files = append(files, stream)
 	}
-	slices.Sort(ids)
-	return slices.Compact(ids), nil
+	slices.Sort(files)
+	return slices.Compact(files), nil
+}
+
+// useFiles records that the run of a start uses files. It comes before the start,
+// so that no file of a run ever counts as unused, and is the same use however
+// often the start is repeated. What the inputs alone would have refused uses none.
+func (s *server) useFiles(ctx context.Context, start domain.CommandID, c commands.StartRun, files []domain.StreamID) error {
+	if len(files) == 0 {
+		return nil
+	}
+	if _, err := domain.BindInputs(c.Definition.Parameters, c.Inputs); err != nil {
+		return err
+	}
+	call := callOf(ctx)
+	for _, file := range files {
+		_, err := s.Dispatcher.Do(ctx, commands.Request{
+			ID: domain.DerivedCommandID("use_file", domain.EventID(string(start)+"/"+string(file))), Principal: call.principal, TraceParent: call.trace,
+			Command: commands.UseFile{File: file, By: c.Run.Entity()},
+		})
+		if kind := domain.KindOf(err); kind == domain.NotFound || kind == domain.Conflict { // since it was looked at
+			return domain.InvalidField("inputs", fmt.Sprintf("refer to file %s, which is not there any more", file.Entity()), "upload it again")
+		} else if err != nil {
+			return err
+		}
+	}
+	return nil
 }

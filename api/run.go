@@ -55,12 +55,16 @@ func (s *server) start(ctx context.Context, in CommandHeaders, d domain.Definiti
 		return s.refused(ctx, in, err)
 	}
 	run := domain.RunID("run_" + s.IDs.NewID()).Stream(callOf(ctx).principal.Tenant)
-	files, err := s.useFiles(ctx, run, b.Inputs)
+	c := commands.StartRun{Run: run, Definition: d, Inputs: b.Inputs, Agents: agents, Templates: templates, Priority: b.Priority}
+	files, err := s.referred(ctx, b.Inputs)
+	if err == nil {
+		err = s.useFiles(ctx, s.commandID(in), c, files)
+	}
 	if err != nil {
 		return s.refused(ctx, in, err)
 	}
-	c := commands.StartRun{
-		Run: run, Definition: d, Inputs: b.Inputs, Agents: agents, Templates: templates, Files: files, Priority: b.Priority,
+	for _, file := range files {
+		c.Files = append(c.Files, file.Entity())
 	}
 	p := parsePrefer(in.Prefer, s.Wait)
 	if p.after != afterEnded || !callOf(ctx).principal.May(domain.RunRead) {

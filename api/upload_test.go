@@ -1,13 +1,17 @@
 package api_test
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/base64"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 
+	"github.com/hishamos/hishamos/api"
 	"github.com/hishamos/hishamos/api/v1"
+	"github.com/hishamos/hishamos/commands"
 	"github.com/hishamos/hishamos/domain"
 )
 
@@ -143,5 +147,58 @@ func TestAnUploadThatIsWrongIsRefusedWithItsField(t *testing.T) {
 	f.want(again, http.StatusCreated, "")
 	if r := decode[v1.Receipt](t, again); r.ID != one {
 		t.Errorf("after its end, the repetition answers %s, and first answered %s", r.ID, one)
+	}
+}
+
+// asked keeps the requests for the use of a file.
+type asked struct {
+	commands.Dispatcher
+	mu   sync.Mutex
+	uses []domain.CommandID
+}
+
+func (a *asked) Do(ctx context.Context, r commands.Request) (commands.Receipt, error) {
+	if _, ok := r.Command.(commands.UseFile); ok {
+		a.mu.Lock()
+		a.uses = append(a.uses, r.ID)
+		a.mu.Unlock()
+	}
+	return a.Dispatcher.Do(ctx, r)
+}
+
+func TestAStartThatIsRepeatedUsesItsFilesOnceAndARefusedOneUsesNone(t *testing.T) {
+	t.Parallel()
+	var seen asked
+	f := setup(t, func(o *api.Options) { seen.Dispatcher, o.Dispatcher = o.Dispatcher, &seen })
+	id, other := f.upload("3"), f.upload("3")
+	f.want(f.patch(id, "0", "abc"), http.StatusNoContent, "")
+	start := func(inputs, key string) answer {
+		return f.call("POST", "/api/v1/workflows/stock/runs", `{"inputs":`+inputs+`}`, "Idempotency-Key", key)
+	}
+	used := func() bool {
+		a := f.call("GET", "/api/v1/files/"+id, "")
+		return decode[v1.File](t, a).Used
+	}
+	reference := `{"file":"` + id + `"}`
+	for field, inputs := range map[string]string{
+		"inputs.extra": `{"notes":` + reference + `,"extra":1}`,
+		"inputs.zero":  `{"notes":` + reference + `,"zero":{"file":"` + other + `"}}`,
+	} {
+		a := start(inputs, field)
+		if f.want(a, http.StatusUnprocessableEntity, ""); !strings.Contains(a.body, field) || used() {
+			t.Errorf("%s: used is %t: %s", field, used(), a.body)
+		}
+	}
+	first := start(`{"notes":`+reference+`}`, "one")
+	f.want(first, http.StatusCreated, "")
+	again := start(`{"notes":`+reference+`}`, "one")
+	if again.StatusCode != http.StatusCreated || again.body != first.body || !used() {
+		t.Errorf("repeated: %s, first %s", again.body, first.body)
+	}
+	f.want(start(`{"notes":`+reference+`}`, "two"), http.StatusCreated, "")
+	seen.mu.Lock()
+	defer seen.mu.Unlock()
+	if u := seen.uses; len(u) != 3 || u[0] != u[1] || u[1] == u[2] {
+		t.Errorf("the uses of two starts, the first of them repeated, are %v", u)
 	}
 }

@@ -143,7 +143,8 @@ type server struct {
 	router              *gin.Engine
 	inFlight            inFlight
 	perToken, perTenant *limiter
-	description         []byte // as /api/openapi.json
+	bodies              map[string]shape // that operations take, by their names
+	description         []byte           // as /api/openapi.json
 }
 
 // New returns the API as a handler. It panics if a digest key shorter than 32
@@ -170,6 +171,7 @@ func newServer(opts Options) *server {
 	s := &server{
 		Options: opts, router: gin.New(),
 		perToken: newLimiter("token", opts.TokenRate), perTenant: newLimiter("tenant", opts.TenantRate),
+		bodies: make(map[string]shape),
 	}
 	s.router.HandleMethodNotAllowed = true
 	s.router.RedirectTrailingSlash = false
@@ -191,6 +193,9 @@ func newServer(opts Options) *server {
 		s.mount(r)
 	}
 	tidy(config.Components.Schemas.Map())
+	for _, r := range table() {
+		s.bodies[r.Name] = bodyShape(operationOf(s.huma.OpenAPI(), r.Method, r.Path), config.Components.Schemas)
+	}
 	s.description = describe(s.huma)
 	return s
 }

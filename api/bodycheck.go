@@ -15,7 +15,7 @@ import (
 )
 
 // checkRequest refuses, before an endpoint sees it, what no endpoint takes.
-func checkRequest(r *http.Request, body []byte, route row) error {
+func checkRequest(r *http.Request, body []byte, route row, takes shape) error {
 	if err := checkQuery(r.URL.RawQuery); err != nil {
 		return err
 	}
@@ -30,7 +30,7 @@ func checkRequest(r *http.Request, body []byte, route row) error {
 	if isYAML(r.Header.Get("Content-Type")) {
 		return nil // api/definition.go has limits of its own for it
 	}
-	return checkBody(body)
+	return checkBody(body, takes)
 }
 
 // maxDepth is how deep arrays and objects of a body may be nested.
@@ -42,12 +42,22 @@ type level struct {
 	name  string              // the member it is at
 	next  int                 // the element it is at
 	value bool                // of an object: a name was read, its value comes
+	shape shape
 }
 
-// checkBody refuses JSON that is nested too deep or names a member twice, before
-// anything takes one of the two for the whole. What is not JSON is left to the
-// endpoint, which says what it wanted instead.
-func checkBody(body []byte) error {
+// inside is the shape of the value it is at.
+func (l *level) inside() shape {
+	if l.names == nil {
+		return l.shape.element()
+	}
+	return l.shape.member(l.name)
+}
+
+// checkBody refuses JSON that is nested too deep, names a member twice, before
+// anything takes one of the two for the whole, or has null where the description
+// knows none, before anything takes it for a field that was left out. What is not
+// JSON is left to the endpoint, which says what it wanted instead.
+func checkBody(body []byte, takes shape) error {
 	d := json.NewDecoder(bytes.NewReader(body))
 	d.UseNumber()
 	var in []*level
@@ -72,18 +82,31 @@ func checkBody(body []byte) error {
 				in[n-1].names[name] = struct{}{}
 				continue
 			}
+			if here := in[n-1].inside(); token == nil && !here.takesNull() {
+				return errNull(pathOf(in), here.required)
+			}
 		}
 		if begin, ok := token.(json.Delim); ok {
 			if len(in) == maxDepth {
 				return errTooDeep
 			}
-			l := &level{next: -1}
+			l := &level{next: -1, shape: takes}
+			if n := len(in); n > 0 {
+				l.shape = in[n-1].inside()
+			}
 			if begin == '{' {
 				l.names = map[string]struct{}{}
 			}
 			in = append(in, l)
 		}
 	}
+}
+
+func errNull(field string, required bool) error {
+	if required {
+		return domain.InvalidField(field, "is null", "give it a value")
+	}
+	return domain.InvalidField(field, "is null", "leave it out, or give it a value")
 }
 
 // enter moves to the next member or element. It reports whether the token is

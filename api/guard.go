@@ -172,7 +172,7 @@ func (s *server) enter(r row) func(huma.Context, func(huma.Context)) {
 		err := s.admit(g, r)
 		s.trace(g, r, err)
 		if err == nil {
-			err = checkRequest(g.Request, callOf(g.Request.Context()).body, r)
+			err = checkRequest(g.Request, callOf(g.Request.Context()).body, r, s.bodies[r.Name])
 		}
 		if r.tus {
 			err = errors.Join(err, speaksTus(g))

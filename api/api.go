@@ -144,6 +144,7 @@ type server struct {
 	inFlight            inFlight
 	perToken, perTenant *limiter
 	bodies              map[string]shape // that operations take, by their names
+	streamed            map[string]bool  // bodies that are read as they come, by method and path of gin
 	description         []byte           // as /api/openapi.json
 }
 
@@ -171,7 +172,7 @@ func newServer(opts Options) *server {
 	s := &server{
 		Options: opts, router: gin.New(),
 		perToken: newLimiter("token", opts.TokenRate), perTenant: newLimiter("tenant", opts.TenantRate),
-		bodies: make(map[string]shape),
+		bodies: make(map[string]shape), streamed: make(map[string]bool),
 	}
 	s.router.HandleMethodNotAllowed = true
 	s.router.RedirectTrailingSlash = false
@@ -195,10 +196,14 @@ func newServer(opts Options) *server {
 	tidy(config.Components.Schemas.Map())
 	for _, r := range table() {
 		s.bodies[r.Name] = bodyShape(operationOf(s.huma.OpenAPI(), r.Method, r.Path), config.Components.Schemas)
+		s.streamed[r.Method+" "+ginPath.Replace(r.Path)] = r.streamed
 	}
 	s.description = describe(s.huma)
 	return s
 }
+
+// ginPath writes a path as gin does.
+var ginPath = strings.NewReplacer("{", ":", "}", "")
 
 // tidy drops huma's own form of errors, which ownProblems replaces, and says that
 // no list is ever null.

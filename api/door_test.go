@@ -152,6 +152,7 @@ func TestMalformedRequestsAreRefusedClearly(t *testing.T) {
 		"another content type":     {"POST", runs, `a=b`, []string{"Content-Type", "text/csv"}, 415, "request.media_type", ""},
 		"a body that is too large": {"POST", runs, `{"inputs":{"notes":"` + strings.Repeat("n", 5000) + `"}}`, nil, 413, "request.too_large", ""},
 		"a body that is too deep":  {"POST", runs, deep(63), nil, 400, "request.too_deep", ""},
+		"too large a PATCH":        {"PATCH", "/api/v1/runs", strings.Repeat(" ", 5000), nil, 413, "request.too_large", ""},
 		"brackets in text":         {"POST", runs, `{"inputs":{"notes":"` + strings.Repeat(`[\"{`, 100) + `"}}`, nil, 201, "", ""},
 		"a field twice":            {"POST", runs, `{"inputs":{"notes":"n","notes":"m"}}`, nil, 422, "request.invalid_field", "body.inputs.notes"},
 		"a field twice in a list":  {"POST", runs, `{"inputs":{"notes":[{"a":1},{"a":1,"b":2,"a":3}]}}`, nil, 422, "request.invalid_field", "body.inputs.notes[1].a"},

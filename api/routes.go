@@ -30,7 +30,10 @@ type row struct {
 	command bool // carries out a command
 	body    bool // takes a body
 	tus     bool // speaks the protocol of uploads
-	mount   func(*server, huma.Operation)
+	// streamed says that the endpoint reads the body as it comes, within limits of
+	// its own.
+	streamed bool
+	mount    func(*server, huma.Operation)
 }
 
 // The values of Route.Open.
@@ -102,7 +105,7 @@ func table() []row {
 		tus(row{Route: Route{http.MethodOptions, base + "/uploads", "", public, "upload-options", "Read what uploads may be"}, status: http.StatusNoContent, mount: endpoint((*server).uploadOptions)}),
 		tus(do(http.MethodPost, "/uploads", created, domain.FileWrite, "create-upload", "Begin to upload a file", endpoint((*server).createUpload))),
 		tus(stream("/uploads/{file}", domain.FileWrite, "get-upload", "Read how far an upload is", endpoint((*server).getUpload))),
-		tus(row{Route: Route{http.MethodPatch, base + "/uploads/{file}", domain.FileWrite, "", "append-upload", "Send content of a file"}, status: http.StatusNoContent, mount: appendUpload}),
+		tus(row{Route: Route{http.MethodPatch, base + "/uploads/{file}", domain.FileWrite, "", "append-upload", "Send content of a file"}, status: http.StatusNoContent, streamed: true, mount: appendUpload}),
 		tus(do(http.MethodDelete, "/uploads/{file}", http.StatusNoContent, domain.FileWrite, "end-upload", "Give an upload up", endpoint((*server).endUpload))),
 		get("/files", domain.FileRead, "list-files", "List files", endpoint((*server).listFiles)),
 		get("/files/{file}", domain.FileRead, "get-file", "Read about a file", endpoint((*server).getFile)),

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"slices"
@@ -161,7 +162,7 @@ func exampleOf(status int, meaning string) map[string]any {
 		e = exampleProblem{"request.invalid_field", "query.limit", "use a number from 1 to 200"}
 	}
 	out := map[string]any{
-		"type": "/problems/" + e.code, "title": orText(http.StatusText(status), "Checksum Mismatch"), "status": status, "detail": meaning, "code": e.code,
+		"type": "/problems/" + e.code, "title": cmp.Or(http.StatusText(status), "Checksum Mismatch"), "status": status, "detail": meaning, "code": e.code,
 		"fix": e.fix, "request": "0190f4d2-7c1a-7b3e-9a51-3f1e2d4c5b6a",
 	}
 	if e.field != "" {

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -26,7 +27,6 @@ type FileContent struct {
 	io.ReadSeeker
 	Name, MediaType string
 	Hash            string // changes with the content
-	Uploaded        time.Time
 }
 
 // FilePath names a file. It is exported only because huma reads exported fields
@@ -147,7 +147,7 @@ func fileContent(s *server, op huma.Operation) {
 			header.Set("ETag", `"`+c.Hash+`"`)
 			header.Set("Content-Type", mediaType(c.MediaType))
 			// It is somebody's file: no browser may take it for a page of ours.
-			header.Set("Content-Disposition", mime.FormatMediaType("attachment", map[string]string{"filename": orText(c.Name, in.File)}))
+			header.Set("Content-Disposition", mime.FormatMediaType("attachment", map[string]string{"filename": cmp.Or(c.Name, in.File)}))
 			request := g.Request
 			if asksHead(ctx) { // for which ranges mean nothing, and no content is read
 				request = request.Clone(ctx)
@@ -155,7 +155,7 @@ func fileContent(s *server, op huma.Operation) {
 				request.Header.Del("Range")
 			}
 			w := &ranged{ResponseWriter: g.Writer}
-			http.ServeContent(w, request, "", c.Uploaded, c)
+			http.ServeContent(w, request, "", time.Time{}, c)
 			if !w.refused {
 				return
 			}
@@ -210,13 +210,6 @@ func mediaType(said string) string {
 		return "application/octet-stream"
 	}
 	return said
-}
-
-func orText(text, otherwise string) string {
-	if text == "" {
-		return otherwise
-	}
-	return text
 }
 
 type eraseFileInput struct {

@@ -135,7 +135,7 @@ type (
 		// State is how far an upload is; a file that was removed is not found.
 		State(ctx context.Context, file domain.StreamID) (UploadState, error)
 		// Append keeps what a body brings and returns how much is kept then.
-		Append(ctx context.Context, file domain.StreamID, offset int64, body io.Reader, check *Checksum) (int64, error)
+		Append(ctx context.Context, file domain.StreamID, offset int64, body io.Reader, check *domain.Checksum) (int64, error)
 		// Finish returns the command that completes a file of which all is kept.
 		Finish(ctx context.Context, file domain.StreamID) (commands.CompleteUpload, error)
 		// Open opens a complete file.

@@ -7,7 +7,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"net/http"
 	"strconv"
@@ -62,12 +61,6 @@ type UploadState struct {
 	Ready          bool // the file is complete
 	Offset, Length int64
 	Expires        time.Time
-}
-
-// Checksum is what the bytes of one request must hash to.
-type Checksum struct {
-	Hash hash.Hash
-	Want []byte
 }
 
 type createUploadInput struct {
@@ -285,13 +278,13 @@ func (p patient) Read(b []byte) (int, error) {
 	return n, err
 }
 
-func parseChecksum(text string) (*Checksum, error) {
+func parseChecksum(text string) (*domain.Checksum, error) {
 	if text == "" {
 		return nil, nil
 	}
 	algorithm, encoded, _ := strings.Cut(text, " ")
 	want, err := base64.StdEncoding.DecodeString(encoded)
-	c := &Checksum{Want: want}
+	c := &domain.Checksum{Want: want}
 	switch algorithm {
 	case "sha256":
 		c.Hash = sha256.New()

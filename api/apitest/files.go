@@ -134,7 +134,7 @@ func (s *Shelf) State(ctx context.Context, stream domain.StreamID) (api.UploadSt
 }
 
 // Append implements api.Uploads.
-func (s *Shelf) Append(ctx context.Context, stream domain.StreamID, offset int64, body io.Reader, check *api.Checksum) (int64, error) {
+func (s *Shelf) Append(ctx context.Context, stream domain.StreamID, offset int64, body io.Reader, check *domain.Checksum) (int64, error) {
 	at, err := s.State(ctx, stream)
 	if err != nil {
 		return 0, err
@@ -146,7 +146,7 @@ func (s *Shelf) Append(ctx context.Context, stream domain.StreamID, offset int64
 		body = io.TeeReader(body, check.Hash)
 	}
 	content, broken := io.ReadAll(body)
-	if check != nil && !bytes.Equal(check.Hash.Sum(nil), check.Want) {
+	if check != nil && !check.Right() {
 		return offset, &domain.Error{Kind: domain.Invalid, Code: "upload.checksum", Message: "is another's"}
 	}
 	s.mu.Lock()

@@ -102,7 +102,7 @@ func fileKey(s file.State) ([]byte, error) {
 }
 
 // Append implements api.Uploads.
-func (u uploads) Append(ctx context.Context, stream domain.StreamID, offset int64, body io.Reader, check *api.Checksum) (int64, error) {
+func (u uploads) Append(ctx context.Context, stream domain.StreamID, offset int64, body io.Reader, check *domain.Checksum) (int64, error) {
 	up, err := u.underWay(ctx, stream)
 	if err != nil {
 		return 0, err
@@ -110,11 +110,7 @@ func (u uploads) Append(ctx context.Context, stream domain.StreamID, offset int6
 	if err := u.hasRoom(0); err != nil {
 		return 0, err
 	}
-	var sum *upload.Checksum
-	if check != nil {
-		sum = &upload.Checksum{Hash: check.Hash, Want: check.Want}
-	}
-	kept, err := u.node.uploads.Append(ctx, up, offset, body, sum)
+	kept, err := u.node.uploads.Append(ctx, up, offset, body, check)
 	if err != nil {
 		return kept, err
 	}

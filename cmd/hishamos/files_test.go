@@ -286,7 +286,9 @@ func TestAFileThatIsErasedWhileItIsOpenedIsNotFound(t *testing.T) {
 	if !errors.Is(err, file.ErrNotFound) {
 		t.Errorf("an erased file: %v", err)
 	}
-	err = open(lost, func(domain.StreamID) { k.must(k.blobs.Remove(t.Context(), domain.DefaultTenant, blob.Address(lost.Hash))) })
+	err = open(lost, func(domain.StreamID) {
+		k.must(k.blobs.Remove(t.Context(), domain.DefaultTenant, blob.Address(lost.Hash)))
+	})
 	if !errors.Is(err, blob.ErrMissing) {
 		t.Errorf("a file whose blobs were lost: %v", err)
 	}

@@ -144,17 +144,11 @@ func hashPlace(stream domain.StreamID, at int64) string {
 	return "hash\x00" + blob.PartPlace(stream, at)
 }
 
-// Checksum is what the bytes of one request must hash to.
-type Checksum struct {
-	Hash hash.Hash
-	Want []byte
-}
-
 // Append takes what a body holds, from an offset on, and returns how much is kept
 // then. When the body breaks off, what came is kept, unless there is a checksum
 // for all of it. Errors besides the uploader's are those of the blob store and the
 // database; whatever the returned offset covers is durable.
-func (k *Keeper) Append(ctx context.Context, u Upload, offset int64, body io.Reader, check *Checksum) (int64, error) {
+func (k *Keeper) Append(ctx context.Context, u Upload, offset int64, body io.Reader, check *domain.Checksum) (int64, error) {
 	leave, err := k.enter(u.Stream)
 	if err != nil {
 		return 0, err
@@ -190,7 +184,7 @@ func (k *Keeper) Append(ctx context.Context, u Upload, offset int64, body io.Rea
 			return offset, errors.Join(broken, k.discard(ctx, u, held))
 		case check == nil:
 			return offset, nil
-		case string(check.Hash.Sum(nil)) != string(check.Want):
+		case !check.Right():
 			return offset, errors.Join(ErrChecksum, k.discard(ctx, u, held))
 		}
 		if err := k.record(ctx, u, held); err != nil {

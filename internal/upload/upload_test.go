@@ -162,7 +162,7 @@ func TestNothingCountsOfABodyWithAnotherChecksum(t *testing.T) {
 	const size = blob.PartSize + 100
 	u, all := begun("sum", size), content(size)
 	sum := sha256.Sum256(all)
-	wrong := &upload.Checksum{Hash: sha256.New(), Want: make([]byte, 32)}
+	wrong := &domain.Checksum{Hash: sha256.New(), Want: make([]byte, 32)}
 	if kept, err := k.keeper.Append(t.Context(), u, 0, bytes.NewReader(all), wrong); !errors.Is(err, upload.ErrChecksum) || kept != 0 {
 		t.Errorf("%d, %v", kept, err)
 	}
@@ -180,14 +180,14 @@ func TestNothingCountsOfABodyWithAnotherChecksum(t *testing.T) {
 		"cut at the end":          {io.MultiReader(bytes.NewReader(all), lost), upload.ErrCut},
 		"longer than it was said": {bytes.NewReader(append(all[:size:size], 0)), upload.ErrBeyond},
 	} {
-		if kept, err := k.keeper.Append(t.Context(), u, 0, broken.body, &upload.Checksum{Hash: sha256.New(), Want: sum[:]}); !errors.Is(err, broken.why) || kept != 0 {
+		if kept, err := k.keeper.Append(t.Context(), u, 0, broken.body, &domain.Checksum{Hash: sha256.New(), Want: sum[:]}); !errors.Is(err, broken.why) || kept != 0 {
 			t.Errorf("%s: %d, %v", name, kept, err)
 		}
 		if n := k.files(); n != 0 {
 			t.Errorf("%s: %d files are left", name, n)
 		}
 	}
-	if kept, err := k.keeper.Append(t.Context(), u, 0, bytes.NewReader(all), &upload.Checksum{Hash: sha256.New(), Want: sum[:]}); err != nil || kept != size {
+	if kept, err := k.keeper.Append(t.Context(), u, 0, bytes.NewReader(all), &domain.Checksum{Hash: sha256.New(), Want: sum[:]}); err != nil || kept != size {
 		t.Errorf("right: %d, %v", kept, err)
 	}
 	k.whole(u, all)

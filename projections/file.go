@@ -100,12 +100,6 @@ type FileFilter struct {
 	At          domain.Position // as of a position; 0: now
 }
 
-// FilePage is one page of files. Next is empty on the last.
-type FilePage struct {
-	Files []File
-	Next  string
-}
-
 const (
 	fileColumns = `tenant, file, state, name, media_type, digest, size, blob, used, reason, created, created_by,
     expires, uploaded, updated, version, position`
@@ -136,8 +130,9 @@ var ErrFileNotFound = &domain.Error{Kind: domain.NotFound, Code: "file.not_found
 
 // Get returns a file as of a position; 0: now.
 func (q Files) Get(ctx context.Context, tenant domain.Tenant, id string, at domain.Position) (File, error) {
-	sql, p := source(tenant, at, filesNow, filesAsOf)
-	found, err := collect[File](ctx, q.DB, sql+" and f.file = "+p.arg(id), p.args)
+	p := source(tenant, at, filesNow, filesAsOf)
+	p.where("f.file = %s", id)
+	found, err := collect[File](ctx, q.DB, p.sql, p.args)
 	if err != nil {
 		return File{}, fmt.Errorf("get file %s: %w", id, err)
 	}
@@ -147,51 +142,20 @@ func (q Files) Get(ctx context.Context, tenant domain.Tenant, id string, at doma
 	return found[0], nil
 }
 
-// List returns a page of files, by when they were begun.
-func (q Files) List(ctx context.Context, tenant domain.Tenant, f FileFilter, after string, limit int) (FilePage, error) {
-	n := limitOf(limit)
-	sql, args, err := f.statement(tenant, after, n+1)
-	if err != nil {
-		return FilePage{}, err
-	}
-	found, err := collect[File](ctx, q.DB, sql, args)
-	if err != nil {
-		return FilePage{}, fmt.Errorf("list files: %w", err)
-	}
-	page := FilePage{Files: found}
-	if len(found) > n {
-		page.Files = found[:n]
-		page.Next = cursor{f.order(), []string{found[n-1].File}}.encode()
-	}
-	return page, nil
-}
-
-func (f FileFilter) order() string {
-	order, _ := direction(!f.OldestFirst)
-	return "file " + order
-}
-
-// statement is the SQL of a page. Ids are in the order of time.
-func (f FileFilter) statement(tenant domain.Tenant, after string, limit int) (string, []any, error) {
-	last, err := decodeCursor(after, f.order(), 1)
-	if err != nil {
-		return "", nil, err
-	}
-	sql, q := source(tenant, f.At, filesNow, filesAsOf)
-	row := "f"
+// List returns a page of files, by when they were begun: ids are in the order of
+// time. The live row has the id as of any position.
+func (q Files) List(ctx context.Context, tenant domain.Tenant, f FileFilter, after string, limit int) (Page[File], error) {
+	p, id := source(tenant, f.At, filesNow, filesAsOf), "f.file"
 	if f.At != 0 {
-		row = "l"
+		id = "l.file"
 	}
-	order, beyond := direction(!f.OldestFirst)
 	if f.State != "" {
-		q.where("f.state = %s", f.State)
+		p.where("f.state = %s", f.State)
 	} else {
-		q.where("f.state <> %s", FileRemoved)
+		p.where("f.state <> %s", FileRemoved)
 	}
-	if last != nil {
-		q.where(row+".file "+beyond+" %s", last[0])
-	}
-	return fmt.Sprintf("%s and %s order by %s.file %s limit %s", sql, q, row, order, q.arg(limit)), q.args, nil
+	begun := order[File]{"files", !f.OldestFirst, []string{id}, func(f *File) []any { return []any{&f.File} }}
+	return page(ctx, q.DB, p, begun, after, limit)
 }
 
 // Unused returns files of all tenants that were complete before an instant and

@@ -239,14 +239,14 @@ func TestEveryPageOfEveryListIsReadFromAnIndex(t *testing.T) {
 			label := fmt.Sprintf("usage %+v", f)
 			if !strings.HasPrefix(f.ID, "agent") {
 				pages(label, func(after string) (string, error) {
-					_, next, err := projections.Usage{DB: db(label)}.Workflows(t.Context(), tenant, f, after, 20)
-					return next, err
+					p, err := projections.Usage{DB: db(label)}.Workflows(t.Context(), tenant, f, after, 20)
+					return p.Next, err
 				})
 			}
 			if !strings.HasPrefix(f.ID, "flow") {
 				pages(label, func(after string) (string, error) {
-					_, next, err := projections.Usage{DB: db(label)}.Agents(t.Context(), tenant, f, after, 20)
-					return next, err
+					p, err := projections.Usage{DB: db(label)}.Agents(t.Context(), tenant, f, after, 20)
+					return p.Next, err
 				})
 			}
 		}

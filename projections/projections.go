@@ -29,18 +29,6 @@ type DB interface {
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
 }
 
-// limitOf bounds a page.
-func limitOf(n int) int {
-	switch {
-	case n <= 0:
-		return 50
-	case n > 500:
-		return 500
-	default:
-		return n
-	}
-}
-
 // actorID is the id of the first link of an actor chain: on whose behalf.
 func actorID(actor string) string {
 	var chain []domain.Actor

@@ -3,22 +3,33 @@ package projections
 import (
 	"context"
 	"fmt"
-	"strings"
-	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgtype"
+
+	"github.com/hishamos/hishamos/domain"
 )
 
-// query collects the conditions of a list and their parameters.
+// query is a statement that ends in its conditions, and its parameters.
 type query struct {
-	conditions []string
-	args       []any
+	sql  string
+	args []any
 }
 
-// where adds a condition; its one %s becomes the parameter.
-func (q *query) where(condition string, arg any) {
-	q.conditions = append(q.conditions, fmt.Sprintf(condition, q.arg(arg)))
+// source is the query that a list, or one of its rows, begins with.
+func source(tenant domain.Tenant, at domain.Position, now, asOf string) *query {
+	if at == 0 {
+		return &query{now, []any{tenant}}
+	}
+	return &query{asOf, []any{tenant, at}}
+}
+
+// where adds a condition; each %s in it becomes one of the parameters.
+func (q *query) where(condition string, args ...any) {
+	names := make([]any, len(args))
+	for i, v := range args {
+		names[i] = q.arg(v)
+	}
+	q.sql += " and " + fmt.Sprintf(condition, names...)
 }
 
 // oneOf adds a condition for any of some values; none: no condition. A single
@@ -37,32 +48,6 @@ func (q *query) oneOf(column string, values []string) {
 func (q *query) arg(v any) string {
 	q.args = append(q.args, v)
 	return fmt.Sprintf("$%d", len(q.args))
-}
-
-func (q *query) String() string { return strings.Join(q.conditions, " and ") }
-
-// instant is a bound of a page: the text of a cursor, or the end of time in the
-// direction of the list, so that the condition is the same on every page.
-func instant(text string, newestFirst bool) (pgtype.Timestamptz, error) {
-	if text == "" {
-		if newestFirst {
-			return pgtype.Timestamptz{InfinityModifier: pgtype.Infinity, Valid: true}, nil
-		}
-		return pgtype.Timestamptz{InfinityModifier: pgtype.NegativeInfinity, Valid: true}, nil
-	}
-	t, err := time.Parse(time.RFC3339Nano, text)
-	if err != nil {
-		return pgtype.Timestamptz{}, ErrCursor
-	}
-	return pgtype.Timestamptz{Time: t, Valid: true}, nil
-}
-
-// direction is the order of a list and the comparison that continues it.
-func direction(newestFirst bool) (order, beyond string) {
-	if newestFirst {
-		return "desc", "<"
-	}
-	return "asc", ">"
 }
 
 // collect runs a query whose columns are the fields of R.

@@ -2,6 +2,7 @@ package projections_test
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"slices"
@@ -103,7 +104,7 @@ func allRuns(t testing.TB, q projections.Runs, f projections.RunFilter) []projec
 			if err != nil {
 				t.Fatal(err)
 			}
-			all = append(all, page.Runs...)
+			all = append(all, page.Rows...)
 			if next = page.Next; next == "" {
 				break
 			}
@@ -121,7 +122,7 @@ func allTasks(t testing.TB, q projections.Tasks, f projections.TaskFilter) []pro
 			if err != nil {
 				t.Fatal(err)
 			}
-			all = append(all, page.Tasks...)
+			all = append(all, page.Rows...)
 			if next = page.Next; next == "" {
 				break
 			}
@@ -167,7 +168,7 @@ func TestListsAsOfAPositionAreTheListsOfThatTime(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			flows = append(flows, page.Workflows...)
+			flows = append(flows, page.Rows...)
 		}
 		if diff := cmp.Diff(rowsOf[projections.Workflow](t, old, flowsDef, 0), flows, options...); diff != "" {
 			t.Fatalf("workflows at %d (-then +as of): %s", r.Position, diff)
@@ -184,16 +185,16 @@ func TestListsAsOfAPositionAreTheListsOfThatTime(t *testing.T) {
 }
 
 // allDays reads a report of all tenants, page by page.
-func allDays[R any](t testing.TB, report func(context.Context, domain.Tenant, projections.UsageFilter, string, int) ([]R, string, error), f projections.UsageFilter) []R {
+func allDays[R any](t testing.TB, report func(context.Context, domain.Tenant, projections.UsageFilter, string, int) (projections.Page[R], error), f projections.UsageFilter) []R {
 	t.Helper()
 	var all []R
 	for _, tenant := range []domain.Tenant{domain.DefaultTenant, "t_other"} {
 		for after, more := "", true; more; {
-			page, next, err := report(t.Context(), tenant, f, after, 2)
+			page, err := report(t.Context(), tenant, f, after, 2)
 			if err != nil {
 				t.Fatal(err)
 			}
-			all, after, more = append(all, page...), next, next != ""
+			all, after, more = append(all, page.Rows...), page.Next, page.Next != ""
 		}
 	}
 	return all
@@ -249,6 +250,15 @@ func TestACursorOfAnotherListIsRefused(t *testing.T) {
 	}
 	if _, err := (projections.Tasks{DB: pool}).List(t.Context(), domain.DefaultTenant, projections.TaskFilter{}, "nonsense", 2); !errors.Is(err, projections.ErrCursor) {
 		t.Errorf("nonsense: %v", err)
+	}
+	forged := func(text string) string { return base64.RawURLEncoding.EncodeToString([]byte(text)) }
+	for _, text := range []string{`{"o":"runs desc","a":["yesterday","run_1"]}`, `{"o":"runs desc","a":["2026-11-22T10:00:00Z"]}`, `{"o":"runs desc","a":[1,2]}`} {
+		if _, err := (projections.Runs{DB: pool}).List(t.Context(), domain.DefaultTenant, projections.RunFilter{}, forged(text), 2); !errors.Is(err, projections.ErrCursor) {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+	if _, err := (projections.Usage{DB: pool}).Workflows(t.Context(), domain.DefaultTenant, projections.UsageFilter{}, forged(`{"o":"usage by workflow asc","a":["yesterday","flow"]}`), 2); !errors.Is(err, projections.ErrCursor) {
+		t.Errorf("a day that is none: %v", err)
 	}
 }
 
@@ -315,7 +325,7 @@ func TestUsageCountsOnTheDayItHappened(t *testing.T) {
 	h.now = h.now.Add(2 * time.Minute)
 	h.add(run, spent("step0", 1, 10, true), h.completed("step0", 1), events.RunCompleted{})
 	q := projections.Usage{DB: projected(t, h)}
-	days, _, err := q.Workflows(t.Context(), domain.DefaultTenant, projections.UsageFilter{}, "", 0)
+	days, err := q.Workflows(t.Context(), domain.DefaultTenant, projections.UsageFilter{}, "", 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -326,17 +336,17 @@ func TestUsageCountsOnTheDayItHappened(t *testing.T) {
 			Calls: 1, SimulatedCalls: 1, TokensInput: 10, TokensOutput: 20, TokensReasoning: 1, Cost: 10_000,
 		},
 	}
-	if diff := cmp.Diff(want, days); diff != "" {
+	if diff := cmp.Diff(want, days.Rows); diff != "" {
 		t.Error(diff)
 	}
-	agents, _, err := q.Agents(t.Context(), domain.DefaultTenant, projections.UsageFilter{From: "2026-11-23", To: "2026-11-23", ID: "agent0"}, "", 0)
+	agents, err := q.Agents(t.Context(), domain.DefaultTenant, projections.UsageFilter{From: "2026-11-23", To: "2026-11-23", ID: "agent0"}, "", 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(agents) != 1 || agents[0].Completed != 1 || agents[0].Attempts != 0 || agents[0].TokensInput != 10 {
+	if a := agents.Rows; len(a) != 1 || a[0].Completed != 1 || a[0].Attempts != 0 || a[0].TokensInput != 10 {
 		t.Errorf("agents: %+v", agents)
 	}
-	if _, _, err := q.Agents(t.Context(), domain.DefaultTenant, projections.UsageFilter{From: "yesterday"}, "", 0); domain.KindOf(err) != domain.Invalid {
+	if _, err := q.Agents(t.Context(), domain.DefaultTenant, projections.UsageFilter{From: "yesterday"}, "", 0); domain.KindOf(err) != domain.Invalid {
 		t.Errorf("a day that is none: %v", err)
 	}
 }
@@ -364,10 +374,10 @@ func TestOnlyTheNewestSecretOfAValidTokenOpens(t *testing.T) {
 	for _, f := range []projections.TokenFilter{{}, {Descending: true}} {
 		for after, more := "", true; more; {
 			page, err := q.List(t.Context(), domain.SystemTenant, f, after, 1)
-			if err != nil || len(page.Tokens) != 1 {
+			if err != nil || len(page.Rows) != 1 {
 				t.Fatalf("list: %v, %v", page, err)
 			}
-			one := page.Tokens[0]
+			one := page.Rows[0]
 			if one.Revoked != (one.Token == gone.Entity()) {
 				t.Errorf("%+v", one)
 			}
@@ -410,7 +420,7 @@ func TestVersionsOfAWorkflowAreKept(t *testing.T) {
 	if err != nil || !now.Archived || now.Definition.Hash() != two.Hash() || now.CreatedBy != "ada" {
 		t.Errorf("now: %+v, %v", now, err)
 	}
-	if page, err := q.List(t.Context(), domain.DefaultTenant, projections.WorkflowFilter{}, "", 0); err != nil || len(page.Workflows) != 0 {
+	if page, err := q.List(t.Context(), domain.DefaultTenant, projections.WorkflowFilter{}, "", 0); err != nil || len(page.Rows) != 0 {
 		t.Errorf("archived ones are listed: %+v, %v", page, err)
 	}
 }

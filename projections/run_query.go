@@ -23,12 +23,6 @@ type RunFilter struct {
 	At          domain.Position
 }
 
-// RunPage is one page of a list. Next is empty on the last.
-type RunPage struct {
-	Runs []Run
-	Next string
-}
-
 // RunWithSteps is a run and its steps in the order of the definition.
 type RunWithSteps struct {
 	Run
@@ -117,28 +111,20 @@ where true`
 // that had not begun.
 var ErrRunNotFound = &domain.Error{Kind: domain.NotFound, Code: "run.not_found", Message: "there is no such run"}
 
-// source is the statement a query on runs or steps begins with.
-func source(tenant domain.Tenant, at domain.Position, now, asOf string) (string, *query) {
-	q := &query{args: []any{tenant}}
-	if at == 0 {
-		return now, q
-	}
-	q.arg(at)
-	return asOf, q
-}
-
 // Get returns a run with its steps.
 func (r Runs) Get(ctx context.Context, tenant domain.Tenant, id domain.RunID, at domain.Position) (RunWithSteps, error) {
-	sql, q := source(tenant, at, runsNow, runsAsOf)
-	found, err := collect[Run](ctx, r.DB, sql+" and r.run = "+q.arg(id), q.args)
+	q := source(tenant, at, runsNow, runsAsOf)
+	q.where("r.run = %s", id)
+	found, err := collect[Run](ctx, r.DB, q.sql, q.args)
 	if err != nil {
 		return RunWithSteps{}, fmt.Errorf("get run %s: %w", id, err)
 	}
 	if len(found) == 0 {
 		return RunWithSteps{}, ErrRunNotFound
 	}
-	sql, q = source(tenant, at, stepsNow, stepsAsOf)
-	steps, err := collect[Step](ctx, r.DB, sql+" and s.run = "+q.arg(id)+" order by s.ordinal", q.args)
+	q = source(tenant, at, stepsNow, stepsAsOf)
+	q.where("s.run = %s", id)
+	steps, err := collect[Step](ctx, r.DB, q.sql+" order by s.ordinal", q.args)
 	if err != nil {
 		return RunWithSteps{}, fmt.Errorf("get the steps of run %s: %w", id, err)
 	}
@@ -147,45 +133,8 @@ func (r Runs) Get(ctx context.Context, tenant domain.Tenant, id domain.RunID, at
 
 // List returns a page of runs, the newest first unless the filter says
 // otherwise.
-func (r Runs) List(ctx context.Context, tenant domain.Tenant, f RunFilter, after string, limit int) (RunPage, error) {
-	n := limitOf(limit)
-	sql, args, err := f.statement(tenant, after, n+1)
-	if err != nil {
-		return RunPage{}, err
-	}
-	found, err := collect[Run](ctx, r.DB, sql, args)
-	if err != nil {
-		return RunPage{}, fmt.Errorf("list runs: %w", err)
-	}
-	page := RunPage{Runs: found}
-	if len(found) > n {
-		page.Runs = found[:n]
-		last := found[n-1]
-		page.Next = cursor{f.order(), []string{last.Started.Format(time.RFC3339Nano), string(last.Run)}}.encode()
-	}
-	return page, nil
-}
-
-func (f RunFilter) order() string {
-	order, _ := direction(!f.OldestFirst)
-	return "runs " + order
-}
-
-// statement is the SQL of a page.
-func (f RunFilter) statement(tenant domain.Tenant, after string, limit int) (string, []any, error) {
-	last, err := decodeCursor(after, f.order(), 2)
-	if err != nil {
-		return "", nil, err
-	}
-	if last == nil {
-		last = []string{"", ""}
-	}
-	started, err := instant(last[0], !f.OldestFirst)
-	if err != nil {
-		return "", nil, err
-	}
-	sql, q := source(tenant, f.At, runsNow, runsAsOf)
-	order, beyond := direction(!f.OldestFirst)
+func (r Runs) List(ctx context.Context, tenant domain.Tenant, f RunFilter, after string, limit int) (Page[Run], error) {
+	q := source(tenant, f.At, runsNow, runsAsOf)
 	q.oneOf("r.state", f.States)
 	if f.Workflow != "" {
 		q.where("r.workflow = %s", f.Workflow)
@@ -199,6 +148,6 @@ func (f RunFilter) statement(tenant domain.Tenant, after string, limit int) (str
 	if !f.Until.IsZero() {
 		q.where("r.started < %s", f.Until)
 	}
-	q.conditions = append(q.conditions, fmt.Sprintf("(r.started, r.run) %s (%s, %s)", beyond, q.arg(started), q.arg(last[1])))
-	return fmt.Sprintf("%s and %s order by r.started %s, r.run %s limit %s", sql, q, order, order, q.arg(limit)), q.args, nil
+	started := order[Run]{"runs", !f.OldestFirst, []string{"r.started", "r.run"}, func(r *Run) []any { return []any{&r.Started, &r.Run} }}
+	return page(ctx, r.DB, q, started, after, limit)
 }

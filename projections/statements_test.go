@@ -55,23 +55,23 @@ func TestNoQueryAnswersAnotherTenant(t *testing.T) {
 	pool := projected(t, h)
 	const stranger = domain.Tenant("t_stranger")
 	for _, at := range []domain.Position{0, h.records[len(h.records)-1].Position} {
-		if p, err := (projections.Runs{DB: pool}).List(t.Context(), stranger, projections.RunFilter{At: at}, "", 10); err != nil || len(p.Runs) > 0 {
-			t.Errorf("runs at %d: %d, %v", at, len(p.Runs), err)
+		if p, err := (projections.Runs{DB: pool}).List(t.Context(), stranger, projections.RunFilter{At: at}, "", 10); err != nil || len(p.Rows) > 0 {
+			t.Errorf("runs at %d: %d, %v", at, len(p.Rows), err)
 		}
-		if p, err := (projections.Tasks{DB: pool}).List(t.Context(), stranger, projections.TaskFilter{At: at}, "", 10); err != nil || len(p.Tasks) > 0 {
-			t.Errorf("tasks at %d: %d, %v", at, len(p.Tasks), err)
+		if p, err := (projections.Tasks{DB: pool}).List(t.Context(), stranger, projections.TaskFilter{At: at}, "", 10); err != nil || len(p.Rows) > 0 {
+			t.Errorf("tasks at %d: %d, %v", at, len(p.Rows), err)
 		}
-		if p, err := (projections.Workflows{DB: pool}).List(t.Context(), stranger, projections.WorkflowFilter{At: at}, "", 10); err != nil || len(p.Workflows) > 0 {
-			t.Errorf("workflows at %d: %d, %v", at, len(p.Workflows), err)
+		if p, err := (projections.Workflows{DB: pool}).List(t.Context(), stranger, projections.WorkflowFilter{At: at}, "", 10); err != nil || len(p.Rows) > 0 {
+			t.Errorf("workflows at %d: %d, %v", at, len(p.Rows), err)
 		}
-		if p, err := (projections.Files{DB: pool}).List(t.Context(), stranger, projections.FileFilter{At: at}, "", 10); err != nil || len(p.Files) > 0 {
-			t.Errorf("files at %d: %d, %v", at, len(p.Files), err)
+		if p, err := (projections.Files{DB: pool}).List(t.Context(), stranger, projections.FileFilter{At: at}, "", 10); err != nil || len(p.Rows) > 0 {
+			t.Errorf("files at %d: %d, %v", at, len(p.Rows), err)
 		}
 	}
-	if days, _, err := (projections.Usage{DB: pool}).Workflows(t.Context(), stranger, projections.UsageFilter{}, "", 0); err != nil || len(days) > 0 {
-		t.Errorf("usage: %v, %v", days, err)
+	if p, err := (projections.Usage{DB: pool}).Workflows(t.Context(), stranger, projections.UsageFilter{}, "", 0); err != nil || len(p.Rows) > 0 {
+		t.Errorf("usage: %v, %v", p, err)
 	}
-	if list, err := (projections.Tokens{DB: pool}).List(t.Context(), stranger, projections.TokenFilter{}, "", 10); err != nil || len(list.Tokens) > 0 {
+	if list, err := (projections.Tokens{DB: pool}).List(t.Context(), stranger, projections.TokenFilter{}, "", 10); err != nil || len(list.Rows) > 0 {
 		t.Errorf("tokens: %v, %v", list, err)
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"time"
 
 	"github.com/hishamos/hishamos/domain"
 )
@@ -30,12 +29,6 @@ type TaskFilter struct {
 	At          domain.Position
 }
 
-// TaskPage is one page of a list. Next is empty on the last.
-type TaskPage struct {
-	Tasks []Step
-	Next  string
-}
-
 // ErrTaskNotFound is also the answer for another tenant's task.
 var ErrTaskNotFound = &domain.Error{Kind: domain.NotFound, Code: "task.not_found", Message: "there is no such task"}
 
@@ -44,10 +37,9 @@ select inputs as run_inputs from runs where build = ` + liveRuns + ` and tenant 
 
 // Get returns a task as of a position; 0: now.
 func (t Tasks) Get(ctx context.Context, tenant domain.Tenant, run domain.RunID, path domain.StepPath, at domain.Position) (Task, error) {
-	sql, q := source(tenant, at, stepsNow, stepsAsOf)
-	q.where("s.run = %s", run)
-	q.where("s.path = %s", path)
-	found, err := collect[Step](ctx, t.DB, fmt.Sprintf("%s and %s and s.agent <> ''", sql, q), q.args)
+	q := source(tenant, at, stepsNow, stepsAsOf)
+	q.where("s.run = %s and s.path = %s and s.agent <> ''", run, path)
+	found, err := collect[Step](ctx, t.DB, q.sql, q.args)
 	if err != nil {
 		return Task{}, fmt.Errorf("get task %s of run %s: %w", path, run, err)
 	}
@@ -70,48 +62,11 @@ func (t Tasks) Get(ctx context.Context, tenant domain.Tenant, run domain.RunID, 
 
 // List returns a page of tasks, the newest first unless the filter says
 // otherwise.
-func (t Tasks) List(ctx context.Context, tenant domain.Tenant, f TaskFilter, after string, limit int) (TaskPage, error) {
-	n := limitOf(limit)
-	sql, args, err := f.statement(tenant, after, n+1)
-	if err != nil {
-		return TaskPage{}, err
-	}
-	found, err := collect[Step](ctx, t.DB, sql, args)
-	if err != nil {
-		return TaskPage{}, fmt.Errorf("list tasks: %w", err)
-	}
-	page := TaskPage{Tasks: found}
-	if len(found) > n {
-		page.Tasks = found[:n]
-		last := found[n-1]
-		page.Next = cursor{f.order(), []string{last.Created.Format(time.RFC3339Nano), string(last.Run), string(last.Path)}}.encode()
-	}
-	return page, nil
-}
-
-func (f TaskFilter) order() string {
-	order, _ := direction(!f.OldestFirst)
-	return "tasks " + order
-}
-
-// statement is the SQL of a page.
-func (f TaskFilter) statement(tenant domain.Tenant, after string, limit int) (string, []any, error) {
-	last, err := decodeCursor(after, f.order(), 3)
-	if err != nil {
-		return "", nil, err
-	}
-	if last == nil {
-		last = []string{"", "", ""}
-	}
-	created, err := instant(last[0], !f.OldestFirst)
-	if err != nil {
-		return "", nil, err
-	}
-	sql, q := source(tenant, f.At, stepsNow, stepsAsOf)
-	order, beyond := direction(!f.OldestFirst)
-	q.conditions = append(q.conditions, "s.agent <> ''")
+func (t Tasks) List(ctx context.Context, tenant domain.Tenant, f TaskFilter, after string, limit int) (Page[Step], error) {
+	q := source(tenant, f.At, stepsNow, stepsAsOf)
+	q.where("s.agent <> ''")
 	if f.At != 0 { // what the live row says never changed, and has the index
-		q.conditions = append(q.conditions, "s.performer <> ''")
+		q.where("s.performer <> ''")
 		if f.Agent != "" {
 			q.where("s.performer = %s", f.Agent)
 		}
@@ -123,7 +78,10 @@ func (f TaskFilter) statement(tenant domain.Tenant, after string, limit int) (st
 			q.where(c[0]+" = %s", c[1])
 		}
 	}
-	q.conditions = append(q.conditions,
-		fmt.Sprintf("(s.created, s.run, s.path) %s (%s, %s, %s)", beyond, q.arg(created), q.arg(last[1]), q.arg(last[2])))
-	return fmt.Sprintf("%s and %s order by s.created %s, s.run %s, s.path %s limit %s", sql, q, order, order, order, q.arg(limit)), q.args, nil
+	created := order[Step]{
+		"tasks", !f.OldestFirst,
+		[]string{"s.created", "s.run", "s.path"},
+		func(s *Step) []any { return []any{&s.Created, &s.Run, &s.Path} },
+	}
+	return page(ctx, t.DB, q, created, after, limit)
 }

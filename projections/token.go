@@ -81,9 +81,9 @@ const (
 select ` + tokenRow + ` from access_tokens
 where build = live_build('tokens', 1) and secret_hash = $1 and not revoked`
 
-	tokenListSQL = `
-select ` + tokenRow + ` from access_tokens t
-where t.build = live_build('tokens', 1) and t.tenant = $1`
+	tokensSQL = `
+select ` + tokenRow + ` from access_tokens
+where build = live_build('tokens', 1) and tenant = $1`
 )
 
 // BySecret returns the valid token with a secret's hash. It knows no tenant: it
@@ -107,47 +107,9 @@ type TokenFilter struct {
 	Descending bool // the last id first
 }
 
-// TokenPage is one page of a list. Next is empty on the last.
-type TokenPage struct {
-	Tokens []AccessToken
-	Next   string
-}
-
 // List returns a page of the tokens of a tenant by id, those that were revoked
 // too.
-func (q Tokens) List(ctx context.Context, tenant domain.Tenant, f TokenFilter, after string, limit int) (TokenPage, error) {
-	n := limitOf(limit)
-	sql, args, err := f.statement(tenant, after, n+1)
-	if err != nil {
-		return TokenPage{}, err
-	}
-	found, err := collect[AccessToken](ctx, q.DB, sql, args)
-	if err != nil {
-		return TokenPage{}, fmt.Errorf("list tokens: %w", err)
-	}
-	page := TokenPage{Tokens: found}
-	if len(found) > n {
-		page.Tokens = found[:n]
-		page.Next = cursor{f.order(), []string{found[n-1].Token}}.encode()
-	}
-	return page, nil
-}
-
-func (f TokenFilter) order() string {
-	order, _ := direction(f.Descending)
-	return "token " + order
-}
-
-// statement is the SQL of a page.
-func (f TokenFilter) statement(tenant domain.Tenant, after string, limit int) (string, []any, error) {
-	last, err := decodeCursor(after, f.order(), 1)
-	if err != nil {
-		return "", nil, err
-	}
-	q := &query{args: []any{tenant}, conditions: []string{"true"}}
-	order, beyond := direction(f.Descending)
-	if last != nil {
-		q.where("t.token "+beyond+" %s", last[0])
-	}
-	return fmt.Sprintf("%s and %s order by t.token %s limit %s", tokenListSQL, q, order, q.arg(limit)), q.args, nil
+func (q Tokens) List(ctx context.Context, tenant domain.Tenant, f TokenFilter, after string, limit int) (Page[AccessToken], error) {
+	byID := order[AccessToken]{"tokens", f.Descending, []string{"token"}, func(t *AccessToken) []any { return []any{&t.Token} }}
+	return page(ctx, q.DB, &query{tokensSQL, []any{tenant}}, byID, after, limit)
 }

@@ -71,73 +71,45 @@ func (f UsageFilter) check() error {
 }
 
 // Workflows reports by day and workflow.
-func (q Usage) Workflows(ctx context.Context, tenant domain.Tenant, f UsageFilter, after string, limit int) (days []UsageDay, next string, err error) {
-	return report(ctx, q.DB, usageNow, usageAsOf, "workflow", tenant, f, after, limit, func(d UsageDay) [2]string { return [2]string{d.Day, d.Workflow} })
+func (q Usage) Workflows(ctx context.Context, tenant domain.Tenant, f UsageFilter, after string, limit int) (Page[UsageDay], error) {
+	return report(ctx, q.DB, source(tenant, f.At, usageNow, usageAsOf), "workflow", f, after, limit, func(d *UsageDay) []any {
+		return []any{(*dayMark)(&d.Day), &d.Workflow}
+	})
 }
 
 // Agents reports by day and agent.
-func (q Usage) Agents(ctx context.Context, tenant domain.Tenant, f UsageFilter, after string, limit int) (days []AgentDay, next string, err error) {
-	return report(ctx, q.DB, agentsNow, agentsAsOf, "agent", tenant, f, after, limit, func(d AgentDay) [2]string { return [2]string{d.Day, d.Agent} })
+func (q Usage) Agents(ctx context.Context, tenant domain.Tenant, f UsageFilter, after string, limit int) (Page[AgentDay], error) {
+	return report(ctx, q.DB, source(tenant, f.At, agentsNow, agentsAsOf), "agent", f, after, limit, func(d *AgentDay) []any {
+		return []any{(*dayMark)(&d.Day), &d.Agent}
+	})
 }
 
-func report[R any](
-	ctx context.Context, db DB, now, asOf, id string, tenant domain.Tenant, f UsageFilter, after string, limit int, key func(R) [2]string,
-) ([]R, string, error) {
-	n := limitOf(limit)
-	sql, args, err := f.statement(now, asOf, id, tenant, after, n+1)
-	if err != nil {
-		return nil, "", err
-	}
-	out, err := collect[R](ctx, db, sql, args)
-	if err != nil {
-		return nil, "", fmt.Errorf("report usage: %w", err)
-	}
-	if len(out) <= n {
-		return out, "", nil
-	}
-	last := key(out[n-1])
-	return out[:n], cursor{f.order(id), last[:]}.encode(), nil
-}
-
-func (f UsageFilter) order(id string) string {
-	order, _ := direction(f.NewestFirst)
-	return "usage by " + id + " " + order
-}
-
-// statement is the SQL of a page. Id is the column beside the day. The table is
-// named everywhere: day alone is the text of the answer, which no index has.
-func (f UsageFilter) statement(now, asOf, id string, tenant domain.Tenant, after string, limit int) (string, []any, error) {
+// report returns a page. Id is the column beside the day. The table is named
+// everywhere: day alone is the text of the answer, which no index has.
+func report[R any](ctx context.Context, db DB, q *query, id string, f UsageFilter, after string, limit int, mark func(*R) []any) (Page[R], error) {
 	if err := f.check(); err != nil {
-		return "", nil, err
+		return Page[R]{}, err
 	}
-	last, err := decodeCursor(after, f.order(id), 2)
-	if err != nil {
-		return "", nil, err
-	}
-	sql, q := source(tenant, f.At, now, asOf)
-	q.conditions = append(q.conditions, "true")
-	order, beyond := direction(f.NewestFirst)
 	if f.From != "" {
-		q.where("u.day >= %s::text::date", f.From)
+		q.where("u.day >= %s", f.From)
 	}
 	if f.To != "" {
-		q.where("u.day <= %s::text::date", f.To)
+		q.where("u.day <= %s", f.To)
 	}
-	if f.ID != "" {
+	byDay := order[R]{"usage by " + id, f.NewestFirst, []string{"u.day", "u." + id}, mark}
+	if f.ID != "" { // one row a day, in the order of the primary key
 		q.where("u."+id+" = %s", f.ID)
+		byDay.columns, byDay.mark = byDay.columns[:1], func(r *R) []any { return mark(r)[:1] }
 	}
-	if last != nil {
-		if _, err := time.Parse(time.DateOnly, last[0]); err != nil {
-			return "", nil, ErrCursor
-		}
-		if f.ID != "" { // one row a day, in the order of the primary key
-			q.where("u.day "+beyond+" %s::text::date", last[0])
-		} else {
-			q.conditions = append(q.conditions, fmt.Sprintf("(u.day, u.%s) %s (%s::text::date, %s)", id, beyond, q.arg(last[0]), q.arg(last[1])))
-		}
-	}
-	if f.ID != "" {
-		return fmt.Sprintf("%s and %s order by u.day %s limit %s", sql, q, order, q.arg(limit)), q.args, nil
-	}
-	return fmt.Sprintf("%s and %s order by u.day %s, u.%s %s limit %s", sql, q, order, id, order, q.arg(limit)), q.args, nil
+	return page(ctx, db, q, byDay, after, limit)
+}
+
+// dayMark is a day in a cursor.
+type dayMark string
+
+// UnmarshalText refuses what is no day.
+func (d *dayMark) UnmarshalText(text []byte) error {
+	_, err := time.Parse(time.DateOnly, string(text))
+	*d = dayMark(text)
+	return err
 }

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
-	"strconv"
 	"time"
 
 	"github.com/hishamos/hishamos/domain"
@@ -116,12 +114,6 @@ type WorkflowFilter struct {
 	At         domain.Position // as of a position; 0: now
 }
 
-// WorkflowPage is one page of a list. Next is empty on the last.
-type WorkflowPage struct {
-	Workflows []Workflow
-	Next      string
-}
-
 const (
 	workflowRow = `tenant, workflow, name, title, definition_version, hash, copied_from, archived,
     created, created_by, updated, updated_by, version, position`
@@ -155,7 +147,7 @@ where l.build = live_build('workflows', 1) and l.tenant = $1`
 	workflowVersionsSQL = `
 select v.tenant, v.workflow, v.definition_version, v.title, v.hash, v.definition, v.recorded, v.actor, v.version, v.position
 from workflow_versions v
-where v.build = live_build('workflows', 1) and v.tenant = $1`
+where v.build = live_build('workflows', 1) and v.tenant = $1 and v.workflow = $2`
 )
 
 // ErrWorkflowNotFound is also the answer for another tenant's workflow.
@@ -163,8 +155,9 @@ var ErrWorkflowNotFound = &domain.Error{Kind: domain.NotFound, Code: "workflow.n
 
 // Get returns a workflow as of a position; 0: now.
 func (q Workflows) Get(ctx context.Context, tenant domain.Tenant, id string, at domain.Position) (Workflow, error) {
-	sql, p := source(tenant, at, workflowsNow, workflowsAsOf)
-	found, err := collect[Workflow](ctx, q.DB, sql+" and w.workflow = "+p.arg(id), p.args)
+	p := source(tenant, at, workflowsNow, workflowsAsOf)
+	p.where("w.workflow = %s", id)
+	found, err := collect[Workflow](ctx, q.DB, p.sql, p.args)
 	if err != nil {
 		return Workflow{}, fmt.Errorf("get workflow %s: %w", id, err)
 	}
@@ -174,61 +167,37 @@ func (q Workflows) Get(ctx context.Context, tenant domain.Tenant, id string, at 
 	return found[0], nil
 }
 
-// List returns a page of workflows by name.
-func (q Workflows) List(ctx context.Context, tenant domain.Tenant, f WorkflowFilter, after string, limit int) (WorkflowPage, error) {
-	n := limitOf(limit)
-	sql, args, err := f.statement(tenant, after, n+1)
-	if err != nil {
-		return WorkflowPage{}, err
-	}
-	found, err := collect[Workflow](ctx, q.DB, sql, args)
-	if err != nil {
-		return WorkflowPage{}, fmt.Errorf("list workflows: %w", err)
-	}
-	page := WorkflowPage{Workflows: found}
-	if len(found) > n {
-		page.Workflows = found[:n]
-		w := found[n-1]
-		page.Next = cursor{f.order(), []string{w.Name, w.Workflow}}.encode()
-	}
-	return page, nil
-}
-
-func (f WorkflowFilter) order() string {
-	order, _ := direction(f.Descending)
-	return "workflow " + order
-}
-
-// statement is the SQL of a page. The name of a workflow never changes, so the
-// live row has it as of any position.
-func (f WorkflowFilter) statement(tenant domain.Tenant, after string, limit int) (string, []any, error) {
-	last, err := decodeCursor(after, f.order(), 2)
-	if err != nil {
-		return "", nil, err
-	}
-	sql, q := source(tenant, f.At, workflowsNow, workflowsAsOf)
-	row := "w"
+// List returns a page of workflows by name. The name of a workflow never
+// changes, so the live row has it as of any position.
+func (q Workflows) List(ctx context.Context, tenant domain.Tenant, f WorkflowFilter, after string, limit int) (Page[Workflow], error) {
+	p, row := source(tenant, f.At, workflowsNow, workflowsAsOf), "w"
 	if f.At != 0 {
 		row = "l"
 	}
-	order, beyond := direction(f.Descending)
-	q.conditions = append(q.conditions, "true")
 	if f.Name != "" {
-		q.where(row+".name = %s", f.Name)
+		p.where(row+".name = %s", f.Name)
 	}
 	if !f.Archived {
-		q.conditions = append(q.conditions, "not w.archived")
+		p.where("not w.archived")
 	}
-	if last != nil {
-		q.conditions = append(q.conditions, fmt.Sprintf("(%s.name, %s.workflow) %s (%s, %s)", row, row, beyond, q.arg(last[0]), q.arg(last[1])))
+	byName := order[Workflow]{
+		"workflows", f.Descending,
+		[]string{row + ".name", row + ".workflow"},
+		func(w *Workflow) []any { return []any{&w.Name, &w.Workflow} },
 	}
-	return fmt.Sprintf("%s and %s order by %s.name %s, %s.workflow %s limit %s", sql, q, row, order, row, order, q.arg(limit)), q.args, nil
+	return page(ctx, q.DB, p, byName, after, limit)
 }
 
 // Versions returns every version of a workflow, the oldest first.
 func (q Workflows) Versions(ctx context.Context, tenant domain.Tenant, id string) ([]WorkflowVersion, error) {
-	page, err := q.VersionPage(ctx, tenant, id, VersionFilter{}, "", math.MaxInt32)
-	return page.Versions, err
+	found, err := collect[WorkflowVersion](ctx, q.DB, workflowVersionsSQL+" order by v.definition_version", []any{tenant, id})
+	if err != nil {
+		return nil, fmt.Errorf("get the versions of %s: %w", id, err)
+	}
+	if len(found) == 0 {
+		return nil, ErrWorkflowNotFound
+	}
+	return found, nil
 }
 
 // VersionFilter narrows the list of a workflow's versions.
@@ -237,56 +206,20 @@ type VersionFilter struct {
 	At          domain.Position // stored by then; 0: now
 }
 
-// VersionPage is one page of a workflow's versions. Next is empty on the last.
-type VersionPage struct {
-	Versions []WorkflowVersion
-	Next     string
-}
-
 // VersionPage returns a page of the versions of a workflow.
-func (q Workflows) VersionPage(ctx context.Context, tenant domain.Tenant, id string, f VersionFilter, after string, limit int) (VersionPage, error) {
-	sql, args, err := f.statement(tenant, id, after, limit+1)
-	if err != nil {
-		return VersionPage{}, err
-	}
-	found, err := collect[WorkflowVersion](ctx, q.DB, sql, args)
-	if err != nil {
-		return VersionPage{}, fmt.Errorf("list versions of %s: %w", id, err)
-	}
-	if len(found) == 0 && after == "" {
-		return VersionPage{}, ErrWorkflowNotFound
-	}
-	page := VersionPage{Versions: found}
-	if len(found) > limit {
-		page.Versions = found[:limit]
-		page.Next = cursor{f.order(), []string{strconv.Itoa(found[limit-1].DefinitionVersion)}}.encode()
-	}
-	return page, nil
-}
-
-func (f VersionFilter) order() string {
-	order, _ := direction(f.NewestFirst)
-	return "version " + order
-}
-
-// statement is the SQL of a page.
-func (f VersionFilter) statement(tenant domain.Tenant, id, after string, limit int) (string, []any, error) {
-	last, err := decodeCursor(after, f.order(), 1)
-	if err != nil {
-		return "", nil, err
-	}
-	q := &query{args: []any{tenant}}
-	order, beyond := direction(f.NewestFirst)
-	q.where("v.workflow = %s", id)
+func (q Workflows) VersionPage(ctx context.Context, tenant domain.Tenant, id string, f VersionFilter, after string, limit int) (Page[WorkflowVersion], error) {
+	p := &query{workflowVersionsSQL, []any{tenant, id}}
 	if f.At != 0 {
-		q.where("v.position <= %s", f.At)
+		p.where("v.position <= %s", f.At)
 	}
-	if last != nil {
-		n, err := strconv.Atoi(last[0])
-		if err != nil {
-			return "", nil, ErrCursor
-		}
-		q.where("v.definition_version "+beyond+" %s", n)
+	byNumber := order[WorkflowVersion]{
+		"versions", f.NewestFirst,
+		[]string{"v.definition_version"},
+		func(v *WorkflowVersion) []any { return []any{&v.DefinitionVersion} },
 	}
-	return fmt.Sprintf("%s and %s order by v.definition_version %s limit %s", workflowVersionsSQL, q, order, q.arg(limit)), q.args, nil
+	found, err := page(ctx, q.DB, p, byNumber, after, limit)
+	if err == nil && len(found.Rows) == 0 && after == "" {
+		return found, ErrWorkflowNotFound
+	}
+	return found, err
 }

@@ -276,14 +276,7 @@ func (q queries) File(ctx context.Context, t domain.Tenant, id string, at domain
 // Files implements api.Files.
 func (q queries) Files(ctx context.Context, t domain.Tenant, f api.FileFilter, p api.Page) ([]v1.File, string, error) {
 	page, err := projections.Files{DB: q.as(t)}.List(ctx, t, projections.FileFilter{State: f.State, OldestFirst: f.OldestTop, At: f.At}, p.After, p.Limit)
-	if err != nil {
-		return nil, "", err
-	}
-	out := make([]v1.File, len(page.Files))
-	for i, one := range page.Files {
-		out[i] = fileOf(one)
-	}
-	return out, page.Next, nil
+	return items(page, err, fileOf)
 }
 
 func fileOf(f projections.File) v1.File {

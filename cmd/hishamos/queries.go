@@ -52,18 +52,23 @@ func (q queries) Run(ctx context.Context, t domain.Tenant, id string, at domain.
 	return out, nil
 }
 
+// items are the rows of a page as the API shows them.
+func items[R, V any](page projections.Page[R], err error, of func(R) V) ([]V, string, error) {
+	if err != nil {
+		return nil, "", err
+	}
+	out := make([]V, len(page.Rows))
+	for i, r := range page.Rows {
+		out[i] = of(r)
+	}
+	return out, page.Next, nil
+}
+
 func (q queries) Runs(ctx context.Context, t domain.Tenant, f api.RunFilter, p api.Page) ([]v1.Run, string, error) {
 	page, err := projections.Runs{DB: q.as(t)}.List(ctx, t, projections.RunFilter{
 		States: f.States, Workflow: f.Workflow, StartedBy: f.StartedBy, Since: f.Since, Until: f.Until, OldestFirst: f.OldestTop, At: f.At,
 	}, p.After, p.Limit)
-	if err != nil {
-		return nil, "", err
-	}
-	out := make([]v1.Run, len(page.Runs))
-	for i, r := range page.Runs {
-		out[i] = runOf(r)
-	}
-	return out, page.Next, nil
+	return items(page, err, runOf)
 }
 
 func (q queries) Task(ctx context.Context, t domain.Tenant, run, path string, at domain.Position) (v1.Task, error) {
@@ -78,14 +83,7 @@ func (q queries) Tasks(ctx context.Context, t domain.Tenant, f api.TaskFilter, p
 	page, err := projections.Tasks{DB: q.as(t)}.List(ctx, t, projections.TaskFilter{
 		States: f.States, Agent: f.Agent, Workflow: f.Workflow, Run: domain.RunID(f.Run), OldestFirst: f.OldestTop, At: f.At,
 	}, p.After, p.Limit)
-	if err != nil {
-		return nil, "", err
-	}
-	out := make([]v1.Task, len(page.Tasks))
-	for i, s := range page.Tasks {
-		out[i] = taskOf(s)
-	}
-	return out, page.Next, nil
+	return items(page, err, taskOf)
 }
 
 func (q queries) Workflow(ctx context.Context, t domain.Tenant, id string, version int, at domain.Position) (v1.Workflow, error) {
@@ -127,80 +125,56 @@ func (q queries) Workflows(ctx context.Context, t domain.Tenant, f api.WorkflowF
 	page, err := projections.Workflows{DB: q.as(t)}.List(ctx, t, projections.WorkflowFilter{
 		Archived: f.Archived, Descending: f.Descending, At: f.At,
 	}, p.After, p.Limit)
-	if err != nil {
-		return nil, "", err
-	}
-	out := make([]v1.Workflow, len(page.Workflows))
-	for i, w := range page.Workflows {
-		out[i] = workflowOf(w)
-	}
-	return out, page.Next, nil
+	return items(page, err, workflowOf)
 }
 
 func (q queries) Versions(ctx context.Context, t domain.Tenant, id string, f api.VersionFilter, p api.Page) ([]v1.WorkflowVersion, string, error) {
 	page, err := projections.Workflows{DB: q.as(t)}.VersionPage(ctx, t, domain.NamedStreamID(t, "workflow", id).Entity(),
 		projections.VersionFilter{NewestFirst: !f.OldestTop, At: f.At}, p.After, p.Limit)
-	if err != nil {
-		return nil, "", err
-	}
-	out := make([]v1.WorkflowVersion, len(page.Versions))
-	for i, v := range page.Versions {
-		out[i] = v1.WorkflowVersion{Version: v.DefinitionVersion, Hash: v.Hash, Recorded: v.Recorded, By: v.Actor}
-	}
-	return out, page.Next, nil
+	return items(page, err, func(v projections.WorkflowVersion) v1.WorkflowVersion {
+		return v1.WorkflowVersion{Version: v.DefinitionVersion, Hash: v.Hash, Recorded: v.Recorded, By: v.Actor}
+	})
 }
 
 func (q queries) ByWorkflow(ctx context.Context, t domain.Tenant, f api.UsageFilter, p api.Page) ([]v1.WorkflowUsage, string, error) {
-	rows, next, err := projections.Usage{DB: q.as(t)}.Workflows(ctx, t, days(f), p.After, p.Limit)
-	if err != nil {
-		return nil, "", err
-	}
-	out := make([]v1.WorkflowUsage, len(rows))
-	for i, r := range rows {
-		out[i] = v1.WorkflowUsage{
+	page, err := projections.Usage{DB: q.as(t)}.Workflows(ctx, t, days(f), p.After, p.Limit)
+	return items(page, err, func(r projections.UsageDay) v1.WorkflowUsage {
+		return v1.WorkflowUsage{
 			Workflow: r.Workflow, Day: r.Day, Started: r.Started, Completed: r.Completed, Failed: r.Failed,
 			Cancelled: r.Cancelled, DurationMS: r.DurationMS, Calls: r.Calls, SimulatedCalls: r.SimulatedCalls,
 			Cost: cost(r.TokensInput, r.TokensCached, r.TokensCacheWrite, r.TokensOutput, r.TokensReasoning, r.Cost, r.SimulatedCalls > 0, r.UnpricedCalls > 0),
 		}
-	}
-	return out, next, nil
+	})
 }
 
 func (q queries) ByAgent(ctx context.Context, t domain.Tenant, f api.UsageFilter, p api.Page) ([]v1.AgentUsage, string, error) {
-	rows, next, err := projections.Usage{DB: q.as(t)}.Agents(ctx, t, days(f), p.After, p.Limit)
-	if err != nil {
-		return nil, "", err
-	}
-	out := make([]v1.AgentUsage, len(rows))
-	for i, r := range rows {
-		out[i] = v1.AgentUsage{
+	page, err := projections.Usage{DB: q.as(t)}.Agents(ctx, t, days(f), p.After, p.Limit)
+	return items(page, err, func(r projections.AgentDay) v1.AgentUsage {
+		return v1.AgentUsage{
 			Agent: r.Agent, Day: r.Day, Attempts: r.Attempts, Completed: r.Completed, Failed: r.Failed, Retried: r.Retried,
 			Lapsed: r.Lapsed, DurationMS: r.DurationMS, Calls: r.Calls, SimulatedCalls: r.SimulatedCalls,
 			Cost: cost(r.TokensInput, r.TokensCached, r.TokensCacheWrite, r.TokensOutput, r.TokensReasoning, r.Cost, r.SimulatedCalls > 0, r.UnpricedCalls > 0),
 		}
-	}
-	return out, next, nil
+	})
 }
 
 func (q queries) Tokens(ctx context.Context, t domain.Tenant, f api.TokenFilter, p api.Page) ([]v1.Token, string, error) {
 	page, err := projections.Tokens{DB: q.as(t)}.List(ctx, t, projections.TokenFilter{Descending: f.Descending}, p.After, p.Limit)
-	if err != nil {
-		return nil, "", err
+	return items(page, err, listedToken)
+}
+
+func listedToken(r projections.AccessToken) v1.Token {
+	out := v1.Token{
+		ID: r.Token, State: v1.TokenValid, Tenant: string(r.Owner), Actor: r.ActorID, Kind: r.ActorKind,
+		Permissions: make([]string, len(r.Permissions)), Name: r.Holder, Issued: r.Issued, Changed: r.Updated,
 	}
-	out := make([]v1.Token, len(page.Tokens))
-	for i, r := range page.Tokens {
-		out[i] = v1.Token{
-			ID: r.Token, State: v1.TokenValid, Tenant: string(r.Owner), Actor: r.ActorID, Kind: r.ActorKind,
-			Permissions: make([]string, len(r.Permissions)), Name: r.Holder, Issued: r.Issued, Changed: r.Updated,
-		}
-		if r.Revoked {
-			out[i].State = v1.TokenRevoked
-		}
-		for n, p := range r.Permissions {
-			out[i].Permissions[n] = string(p)
-		}
+	if r.Revoked {
+		out.State = v1.TokenRevoked
 	}
-	return out, page.Next, nil
+	for n, p := range r.Permissions {
+		out.Permissions[n] = string(p)
+	}
+	return out
 }
 
 // ByHash implements auth.Tokens. Whose token it is, the token says: so it is looked

@@ -348,7 +348,7 @@ func simRows(s *projectionmemory.Store, d *projection.Definition, t *projection.
 			text := ""
 			for i, c := range t.Columns {
 				if !c.Live {
-					text += fmt.Sprintln(t.Value(row, i))
+					text += fmt.Sprintln(t.Cells(row).At(i))
 				}
 			}
 			out[t.Key(row)] += text

@@ -250,7 +250,7 @@ func (w *simWorld) plainInViews([]events.Record) error {
 			for _, past := range []bool{false, true} {
 				err := w.tables.Scan(context.Background(), b, t, past, func(row any, _, _ domain.Position) error {
 					for i, c := range t.Columns {
-						if text := fmt.Sprint(t.Value(row, i)); bytes.Contains([]byte(text), []byte(simCanary)) {
+						if text := fmt.Sprint(t.Cells(row).At(i)); bytes.Contains([]byte(text), []byte(simCanary)) {
 							return fmt.Errorf("%s.%s holds plain text: %s", t.Name, c.Name, text)
 						}
 					}

@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"math"
-	"time"
 
 	"github.com/hishamos/hishamos/domain"
 )
@@ -48,11 +47,12 @@ func tableDigest(ctx context.Context, s Store, b Build, t *Schema, past bool) (s
 	var buf []byte
 	err = s.Scan(ctx, b, t, past, func(row any, from, to domain.Position) error {
 		buf = buf[:0]
+		cells := t.Cells(row)
 		for i, c := range t.Columns {
 			if past && c.Live {
 				continue
 			}
-			buf = appendValue(buf, t.Value(row, i))
+			buf = appendCell(buf, cells.At(i))
 		}
 		if t.History {
 			buf = binary.BigEndian.AppendUint64(buf, uint64(from))
@@ -67,25 +67,23 @@ func tableDigest(ctx context.Context, s Store, b Build, t *Schema, past bool) (s
 	return sum, err
 }
 
-// appendValue writes a value with its length, so that values cannot run into
-// each other.
-func appendValue(buf []byte, v any) []byte {
-	switch v := v.(type) {
-	case nil:
+// appendCell writes a cell with its length, so that cells cannot run into each
+// other.
+func appendCell(buf []byte, c Cell) []byte {
+	switch {
+	case c.Null:
 		return append(buf, 0)
-	case string:
-		buf = binary.BigEndian.AppendUint32(append(buf, 1), uint32(len(v)))
-		return append(buf, v...)
-	case int64:
-		return binary.BigEndian.AppendUint64(append(buf, 2), uint64(v))
-	case float64:
-		return binary.BigEndian.AppendUint64(append(buf, 3), math.Float64bits(v))
-	case bool:
-		if v {
-			return append(buf, 4, 1)
-		}
+	case c.Kind == Int:
+		return binary.BigEndian.AppendUint64(append(buf, 2), uint64(c.Int))
+	case c.Kind == Float:
+		return binary.BigEndian.AppendUint64(append(buf, 3), math.Float64bits(c.Float))
+	case c.Kind == Bool && c.Bool:
+		return append(buf, 4, 1)
+	case c.Kind == Bool:
 		return append(buf, 4, 0)
-	default:
-		return binary.BigEndian.AppendUint64(append(buf, 5), uint64(v.(time.Time).UnixMicro()))
+	case c.Kind == Time:
+		return binary.BigEndian.AppendUint64(append(buf, 5), uint64(c.Time.UnixMicro()))
 	}
+	buf = binary.BigEndian.AppendUint32(append(buf, 1), uint32(len(c.Text)))
+	return append(buf, c.Text...)
 }

@@ -171,7 +171,7 @@ type Cell struct {
 	Time  time.Time
 }
 
-// Cells are the columns of one row. Unlike Value they box nothing.
+// Cells are the columns of one row, none of them boxed.
 type Cells struct {
 	schema *Schema
 	row    reflect.Value
@@ -208,25 +208,6 @@ func (r Cells) At(column int) Cell {
 	return cell
 }
 
-// Value returns a column of a row in its stored form: string, int64, float64,
-// bool, time.Time or the text of the JSON; nil for NULL.
-func (s *Schema) Value(row any, column int) any {
-	c := s.Cells(row).At(column)
-	switch {
-	case c.Null:
-		return nil
-	case c.Kind == Int:
-		return c.Int
-	case c.Kind == Float:
-		return c.Float
-	case c.Kind == Bool:
-		return c.Bool
-	case c.Kind == Time:
-		return c.Time
-	}
-	return c.Text
-}
-
 func jsonText(c Column, f reflect.Value) (text string, null bool) {
 	if c.raw {
 		return string(f.Bytes()), f.Len() == 0
@@ -241,7 +222,8 @@ func jsonText(c Column, f reflect.Value) (text string, null bool) {
 	return string(b), false
 }
 
-// Set puts a stored value into a column of a row: the inverse of Value.
+// Set puts a stored value into a column of a row: string, int64, float64, bool,
+// time.Time or the text of JSON; nil is NULL.
 func (s *Schema) Set(row any, column int, value any) error {
 	c := s.Columns[column]
 	f := c.of(reflect.ValueOf(row).Elem())

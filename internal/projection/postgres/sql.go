@@ -129,18 +129,18 @@ func (s *statements) keys(examples []any) []any {
 	out := make([]any, len(s.table.Keys))
 	for i, k := range s.table.Keys {
 		if s.table.Columns[k].Kind == projection.Text {
-			out[i] = values[string](s.table, k, examples)
+			out[i] = column(s.table, k, examples, func(c projection.Cell) string { return c.Text })
 		} else {
-			out[i] = values[int64](s.table, k, examples)
+			out[i] = column(s.table, k, examples, func(c projection.Cell) int64 { return c.Int })
 		}
 	}
 	return out
 }
 
-func values[V any](t *projection.Schema, column int, rows []any) []V {
+func column[V any](t *projection.Schema, n int, rows []any, value func(projection.Cell) V) []V {
 	out := make([]V, len(rows))
 	for i, r := range rows {
-		out[i] = t.Value(r, column).(V)
+		out[i] = value(t.Cells(r).At(n))
 	}
 	return out
 }

@@ -190,8 +190,10 @@ func (d *Dispatcher) try(ctx context.Context, q *queue, a Aggregate, r commands.
 		sealed, keyIDs, content, err = d.opts.Sealer.Seal(ctx, q.stream, content, e)
 		return sealed, keyIDs, err
 	})
+	// A refusal before anything is written, as of who seals, is a refusal like the
+	// decider's: it too may rest on a state that is not current.
 	var no *domain.Error
-	if errors.As(err, &no) && no.Kind == domain.Conflict { // what was erased takes nothing new
+	if errors.As(err, &no) && no.Kind == domain.Conflict {
 		err, refusal, written = nil, no, nil
 	}
 	if err != nil {

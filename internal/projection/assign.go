@@ -16,7 +16,8 @@ import (
 // The rhythm of Run.
 const (
 	assignEvery = 300 * time.Millisecond // look for partitions nobody follows
-	sweepEvery  = 20 * time.Millisecond  // let idle partitions advance
+	sweepEvery  = 20 * time.Millisecond  // let idle partitions advance, while somebody waits here
+	sweepRarely = 60 * time.Millisecond  // the same, while nobody does: it asks the broker
 	saveEvery   = 100 * time.Millisecond // show marks to other processes
 )
 
@@ -43,7 +44,7 @@ func (r *Runner) Run(ctx context.Context) error {
 	if err := r.assign(ctx, held, &followers); err != nil {
 		return err
 	}
-	for {
+	for swept := time.Now(); ; {
 		var err error
 		select {
 		case <-ctx.Done():
@@ -52,8 +53,10 @@ func (r *Runner) Run(ctx context.Context) error {
 			return errors.New("run projections: the locks are lost")
 		case <-assign.C:
 			err = r.assign(ctx, held, &followers)
-		case <-sweep.C:
-			err = r.Sweep(ctx)
+		case now := <-sweep.C:
+			if r.waiting.Load() > 0 || now.Sub(swept) >= sweepRarely {
+				swept, err = now, r.Sweep(ctx)
+			}
 		case <-save.C:
 			err = r.SaveMarks(ctx)
 		}
@@ -81,9 +84,13 @@ func (r *Runner) assign(ctx context.Context, held map[feedKey]*follower, wg *syn
 	if err != nil {
 		return err
 	}
+	topics, err := r.log.Topics(ctx, log.Prefix)
+	if err != nil {
+		return fmt.Errorf("list topics: %w", err)
+	}
 	var all []feedKey
 	for _, name := range r.order {
-		partitions, err := r.partitions(ctx, r.defs[name])
+		partitions, err := r.defs[name].partitions(topics)
 		if err != nil {
 			return err
 		}

@@ -170,6 +170,11 @@ func (r *Runner) partitions(ctx context.Context, d *Definition) ([]log.Partition
 	if err != nil {
 		return nil, fmt.Errorf("list topics of %s: %w", d.Name, err)
 	}
+	return d.partitions(topics)
+}
+
+// partitions lists the partitions of its topics, given how many each topic has.
+func (d *Definition) partitions(topics map[string]int) ([]log.Partition, error) {
 	var all []log.Partition
 	for _, t := range d.Topics() {
 		if topics[t] == 0 {

@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hishamos/hishamos/commands"
@@ -63,23 +64,19 @@ const retryPause = 250 * time.Millisecond
 func (p *Pool) Run(ctx context.Context) {
 	var busy sync.WaitGroup
 	defer busy.Wait()
-	free := make(chan struct{}, p.Slots)
-	for range p.Slots {
-		free <- struct{}{}
-	}
+	free := slots{freed: make(chan struct{}, 1)}
+	free.put(p.Slots)
 	// A hand that has done one piece of work does the next: its stack has grown.
 	work := make(chan lease.Lease)
 	defer close(work)
 	hands := 0
 	for {
-		slots := gather(ctx, free)
-		if slots == 0 {
+		n := free.all(ctx)
+		if n == 0 {
 			return
 		}
-		leases, err := p.Office.Take(ctx, p.Holder, slots)
-		for range slots - len(leases) {
-			free <- struct{}{}
-		}
+		leases, err := p.Office.Take(ctx, p.Holder, n)
+		free.put(n - len(leases))
 		if err != nil {
 			if ctx.Err() != nil {
 				return
@@ -102,26 +99,41 @@ func (p *Pool) Run(ctx context.Context) {
 			busy.Go(func() {
 				for more := true; more; l, more = <-work {
 					p.work(ctx, l)
-					free <- struct{}{}
+					free.put(1)
 				}
 			})
 		}
 	}
 }
 
-// gather takes every free slot, waiting for the first.
-func gather(ctx context.Context, free <-chan struct{}) int {
-	select {
-	case <-ctx.Done():
-		return 0
-	case <-free:
-	}
-	for n := 1; ; n++ {
-		select {
-		case <-free:
-		default:
-			return n
+// slots counts what is free. One goroutine takes, others give back.
+type slots struct {
+	free  atomic.Int64
+	freed chan struct{} // receives when there may be some
+}
+
+// all takes every free slot, waiting for the first; 0: the context ended.
+func (s *slots) all(ctx context.Context) int {
+	for {
+		if n := s.free.Swap(0); n > 0 {
+			return int(n)
 		}
+		select {
+		case <-ctx.Done():
+			return 0
+		case <-s.freed:
+		}
+	}
+}
+
+func (s *slots) put(n int) {
+	if n == 0 {
+		return
+	}
+	s.free.Add(int64(n))
+	select {
+	case s.freed <- struct{}{}:
+	default:
 	}
 }
 

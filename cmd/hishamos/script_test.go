@@ -20,9 +20,8 @@ func TestScripts(t *testing.T) {
 	t.Parallel()
 	bin := programs(t)
 	testscript.Run(t, testscript.Params{
-		Dir:      "testdata/script",
-		Deadline: time.Now().Add(5 * time.Minute),
-		Cmds:     map[string]func(*testscript.TestScript, bool, []string){"serving": serving, "unreachable": unreachable, "expressed": expressed, "kept": kept},
+		Dir:  "testdata/script",
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"serving": serving, "unreachable": unreachable, "expressed": expressed, "kept": kept},
 		Condition: func(cond string) (bool, error) {
 			if cond == "root" {
 				return os.Getuid() == 0, nil

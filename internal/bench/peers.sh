@@ -20,7 +20,7 @@ ours=$peers/ours.jsonl theirs=$peers/restate.jsonl
 : >"$ours" && : >"$theirs"
 
 echo "setting up in $peers" >&2
-(cd "$here/../.." && go build -trimpath -o "$peers/hishamos" ./cmd/hishamos)
+(cd "$here/../.." && CGO_ENABLED=0 go build -trimpath -tags=nomsgpack -o "$peers/hishamos" ./cmd/hishamos)
 (cd "$harness/restate" && go build -o "$peers/wf-restate" .)
 ls "$peers"/node_modules/@restatedev/restate-server-*/bin/restate-server >/dev/null 2>&1 ||
 	npm install --silent --prefix "$peers" @restatedev/restate-server@1.7.12 >&2

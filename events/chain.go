@@ -32,7 +32,8 @@ const absent = 0xFFFFFFFF
 // the length 0xFFFFFFFF alone. docs/reference/hash-rule.md states it with test
 // vectors.
 func LeafHash(e Envelope, data []byte) Hash {
-	buf := make([]byte, 0, 1024+len(data))
+	var room [2048]byte // as much as nearly every event needs
+	buf := room[:0]
 	for _, a := range e.Attributes() {
 		if !a.Present {
 			buf = binary.BigEndian.AppendUint32(buf, absent)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
 
 	"github.com/hishamos/hishamos/domain"
 	"github.com/hishamos/hishamos/events"
@@ -206,5 +207,39 @@ func TestAWorkersOutputIsReadAsItCame(t *testing.T) {
 		if again := got.(events.StepCompleted).Output; string(again) != output {
 			t.Errorf("%s: came back as %q", name, again)
 		}
+	}
+}
+
+// The form is fixed for ever, and written by hand for speed.
+func TestInstantsAreWrittenAsTheLayoutSays(t *testing.T) {
+	t.Parallel()
+	const layout = "2006-01-02T15:04:05.000000Z"
+	same := func(at time.Time) {
+		t.Helper()
+		if got, want := events.FormatTime(at), at.UTC().Format(layout); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+	for _, at := range []time.Time{
+		{},
+		time.Unix(0, 0), time.Unix(0, 999), time.Date(9999, 12, 31, 23, 59, 59, 999_999_999, time.UTC),
+		time.Date(10_000, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(-1, 2, 3, 4, 5, 6, 7000, time.UTC),
+		time.Date(2024, 2, 29, 23, 0, 0, 1000, time.FixedZone("", -5*3600)),
+	} {
+		same(at)
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		at := time.Unix(rapid.Int64Range(-62e9, 250e9).Draw(t, "seconds"), rapid.Int64Range(0, 1e9-1).Draw(t, "nanoseconds"))
+		if got, want := events.FormatTime(at), at.UTC().Format(layout); got != want {
+			t.Fatalf("%s, want %s", got, want)
+		}
+	})
+}
+
+// Not parallel: it counts what the process allocates.
+func TestTheAttributesOfAnEventShareOneString(t *testing.T) {
+	_, records := vectorRecords()
+	if n := testing.AllocsPerRun(100, func() { _ = records[1].Attributes() }); n > 1 {
+		t.Errorf("%v allocations", n)
 	}
 }

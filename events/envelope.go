@@ -49,12 +49,18 @@ func (e Envelope) ID() domain.EventID {
 	return domain.EventID(string(e.Stream) + "/" + strconv.FormatUint(uint64(e.Sequence), 10))
 }
 
+// How the values of source and dataschema begin.
+const (
+	sourcePrefix = "/hishamos/"
+	schemaPrefix = "/schema/events/"
+)
+
 // Source is `/hishamos/<log id>/<generation>`.
-func (e Envelope) Source() string { return "/hishamos/" + e.LogID + "/" + strconv.Itoa(e.Generation) }
+func (e Envelope) Source() string { return sourcePrefix + e.LogID + "/" + strconv.Itoa(e.Generation) }
 
 // DataSchema is `/schema/events/<type>.v<n>.json`.
 func (e Envelope) DataSchema() string {
-	return "/schema/events/" + e.Type + ".v" + strconv.Itoa(e.Version) + ".json"
+	return schemaPrefix + e.Type + ".v" + strconv.Itoa(e.Version) + ".json"
 }
 
 // Attribute is one named value of an envelope; absent attributes are hashed
@@ -69,33 +75,83 @@ type Attribute struct {
 const timeFormat = "2006-01-02T15:04:05.000000Z"
 
 // FormatTime renders an instant as envelopes do: UTC, whole microseconds.
-func FormatTime(t time.Time) string { return t.UTC().Format(timeFormat) }
+func FormatTime(t time.Time) string {
+	var room [len(timeFormat)]byte
+	return string(appendTime(room[:0], t))
+}
+
+// appendTime writes the digits itself: every event is rendered several times, and
+// a layout is read anew each time.
+func appendTime(b []byte, t time.Time) []byte {
+	t = t.UTC()
+	year, month, day := t.Date()
+	if year < 0 || year > 9999 {
+		return t.AppendFormat(b, timeFormat)
+	}
+	hour, minute, second := t.Clock()
+	b = append(appendDigits(b, year, 4), '-')
+	b = append(appendDigits(b, int(month), 2), '-')
+	b = append(appendDigits(b, day, 2), 'T')
+	b = append(appendDigits(b, hour, 2), ':')
+	b = append(appendDigits(b, minute, 2), ':')
+	b = append(appendDigits(b, second, 2), '.')
+	return append(appendDigits(b, t.Nanosecond()/1000, 6), 'Z')
+}
+
+// appendDigits writes a number with leading zeros.
+func appendDigits(b []byte, v, digits int) []byte {
+	n := len(b)
+	b = append(b, "000000"[:digits]...)
+	for i := n + digits - 1; v > 0; i-- {
+		b[i] = byte('0' + v%10)
+		v /= 10
+	}
+	return b
+}
 
 // attributeCount is the number of hashed attributes before data.
 const attributeCount = 21
 
 // Attributes returns the hashed attributes in their fixed order. The order and
-// the forms are part of the hash rule and cannot change.
+// the forms are part of the hash rule and cannot change. What is rendered lies in
+// one string, of which the values are parts.
 func (e Envelope) Attributes() [attributeCount]Attribute {
+	var room [384]byte
+	b := append(append(room[:0], e.Stream...), '/')
+	b = strconv.AppendUint(b, uint64(e.Sequence), 10)
+	id := len(b)
+	b = append(append(append(b, sourcePrefix...), e.LogID...), '/')
+	b = strconv.AppendInt(b, int64(e.Generation), 10)
+	source := len(b)
+	b = append(append(append(b, schemaPrefix...), e.Type...), ".v"...)
+	b = append(strconv.AppendInt(b, int64(e.Version), 10), ".json"...)
+	schema := len(b)
+	b = strconv.AppendUint(b, uint64(e.Position), 10)
+	position := len(b)
+	b = appendTime(b, e.Time)
+	at := len(b)
+	b = appendTime(b, e.Recorded)
+	all := string(b)
+
 	must := func(n, v string) Attribute { return Attribute{n, v, true} }
 	may := func(n, v string) Attribute { return Attribute{n, v, v != ""} }
-	num := func(n string, v uint64) Attribute { return Attribute{n, strconv.FormatUint(v, 10), true} }
+	num := func(n string, v int) Attribute { return Attribute{n, strconv.Itoa(v), true} } // small: one of a table
 	return [attributeCount]Attribute{
-		must("id", string(e.ID())),
-		must("source", e.Source()),
+		must("id", all[:id]),
+		must("source", all[id:source]),
 		must("type", e.Type),
-		must("dataschema", e.DataSchema()),
+		must("dataschema", all[source:schema]),
 		must("tenant", string(e.Stream.Tenant())),
 		must("stream", string(e.Stream)),
-		num("sequence", uint64(e.Sequence)),
-		num("position", uint64(e.Position)),
-		must("time", FormatTime(e.Time)),
-		must("recorded", FormatTime(e.Recorded)),
+		must("sequence", all[len(e.Stream)+1:id]),
+		must("position", all[schema:position]),
+		must("time", all[position:at]),
+		must("recorded", all[at:]),
 		may("correlation", e.Correlation),
 		may("causation", e.Causation),
 		may("command", string(e.Command)),
-		num("index", uint64(e.Index)),
-		num("count", uint64(e.Count)),
+		num("index", e.Index),
+		num("count", e.Count),
 		may("claims", e.Claims),
 		may("actor", e.Actor),
 		may("decidedby", e.DecidedBy),
@@ -119,14 +175,16 @@ func ParseAttributes(value func(name string) (string, bool)) (Envelope, error) {
 		return v
 	}
 	instant := func(name string) time.Time {
-		t, err := time.Parse(timeFormat, text(name))
+		// This layout has a fast way, and allows more; the comparison at the end does not.
+		t, err := time.Parse(time.RFC3339Nano, text(name))
 		if err != nil && firstErr == nil {
 			firstErr = fmt.Errorf("attribute %s: %q is not an instant", name, text(name))
 		}
 		return t
 	}
-	source := strings.Split(text("source"), "/")
-	if len(source) != 4 || source[1] != "hishamos" {
+	rest, ours := strings.CutPrefix(text("source"), sourcePrefix)
+	logID, generation, parted := strings.Cut(rest, "/")
+	if !ours || !parted {
 		return e, fmt.Errorf("attribute source: %q is not /hishamos/<log>/<generation>", text("source"))
 	}
 	schema := text("dataschema")
@@ -134,9 +192,9 @@ func ParseAttributes(value func(name string) (string, bool)) (Envelope, error) {
 	if v < 0 || !strings.HasSuffix(schema, ".json") {
 		return e, fmt.Errorf("attribute dataschema: %q has no version", schema)
 	}
-	e.LogID = source[2]
+	e.LogID = logID
 	var err error
-	if e.Generation, err = strconv.Atoi(source[3]); err != nil {
+	if e.Generation, err = strconv.Atoi(generation); err != nil {
 		return e, fmt.Errorf("attribute source: %q has no generation", text("source"))
 	}
 	if e.Version, err = strconv.Atoi(strings.TrimSuffix(schema[v+2:], ".json")); err != nil {

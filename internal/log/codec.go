@@ -20,6 +20,35 @@ const (
 	headerPrevPos     = "ce_prevpos"
 )
 
+// attributeHeaders are the names of the headers of attributes, in their order.
+var attributeHeaders = func() (names []string) {
+	for _, a := range (events.Envelope{}).Attributes() {
+		names = append(names, headerPrefix+a.Name)
+	}
+	return names
+}()
+
+// headerNames are all names that Encode gives to headers.
+var headerNames = func() map[string]string {
+	names := make(map[string]string)
+	for _, n := range attributeHeaders {
+		names[n] = n
+	}
+	for _, n := range []string{headerSpecVersion, headerContentType, headerPrevHash, headerHash, headerEpoch, headerPrevPos} {
+		names[n] = n
+	}
+	return names
+}()
+
+// HeaderName is the text of a header's name, without a copy of its own if it is
+// one that events have.
+func HeaderName(name []byte) string {
+	if known, ok := headerNames[string(name)]; ok {
+		return known
+	}
+	return string(name)
+}
+
 // Published is an event as Kafka carries it: the record, the epoch of the Kafka
 // log it is in, and the position before it in the same partition (0: none).
 type Published struct {
@@ -38,9 +67,9 @@ func Encode(p Published, partitions int) Message {
 	}
 	m.Headers = append(make([]Header, 0, 28),
 		Header{headerSpecVersion, "1.0"}, Header{headerContentType, "application/json"})
-	for _, a := range p.Attributes() {
+	for i, a := range p.Attributes() {
 		if a.Present {
-			m.Headers = append(m.Headers, Header{headerPrefix + a.Name, a.Value})
+			m.Headers = append(m.Headers, Header{attributeHeaders[i], a.Value})
 		}
 	}
 	m.Headers = append(m.Headers,
@@ -77,10 +106,13 @@ func Decode(m Message) (Published, error) {
 
 func decode(m Message) (Published, error) {
 	var p Published
+	next := 0 // most often they stand in the order in which they are asked for
 	value := func(name string) (string, bool) {
-		for i := range m.Headers { // the few there are, most often in the order they are asked for
-			if k := m.Headers[i].Key; len(k) == len(headerPrefix)+len(name) && k[len(headerPrefix):] == name && k[:len(headerPrefix)] == headerPrefix {
-				return m.Headers[i].Value, true
+		for i := range m.Headers {
+			at := (next + i) % len(m.Headers)
+			if k := m.Headers[at].Key; len(k) == len(headerPrefix)+len(name) && k[len(headerPrefix):] == name && k[:len(headerPrefix)] == headerPrefix {
+				next = at + 1
+				return m.Headers[at].Value, true
 			}
 		}
 		return "", false

@@ -12,6 +12,8 @@ import (
 	"context"
 	"fmt"
 	"strings"
+
+	"github.com/hishamos/hishamos/events"
 )
 
 // Partition is one ordered part of a topic.
@@ -103,6 +105,22 @@ const Prefix = "hishamos."
 // TopicOf is the topic of an event type: `hishamos.<context>.events`, where the
 // context is the first part of the type.
 func TopicOf(eventType string) string {
+	if topic, ok := topics[eventType]; ok {
+		return topic
+	}
+	return topicOf(eventType)
+}
+
+// topics are those of the types that this build knows.
+var topics = func() map[string]string {
+	of := make(map[string]string)
+	for name := range events.Types() {
+		of[name] = topicOf(name)
+	}
+	return of
+}()
+
+func topicOf(eventType string) string {
 	context, _, _ := strings.Cut(eventType, ".")
 	return Prefix + context + ".events"
 }

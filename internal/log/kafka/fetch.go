@@ -114,13 +114,25 @@ func (l *Log) fetchOnce(p log.Partition, from int64) ([]log.Message, int64, erro
 	return out, next, nil
 }
 
+// headers turns those of a record into text: the values lie in one string, and
+// the names that events have are never copied.
 func headers(in []*sarama.RecordHeader) []log.Header {
 	if len(in) == 0 {
 		return nil
 	}
+	size := 0
+	for _, h := range in {
+		size += len(h.Value)
+	}
+	buf := make([]byte, 0, size)
+	for _, h := range in {
+		buf = append(buf, h.Value...)
+	}
+	values := string(buf)
 	out := make([]log.Header, len(in))
 	for i, h := range in {
-		out[i] = log.Header{Key: string(h.Key), Value: string(h.Value)}
+		out[i] = log.Header{Key: log.HeaderName(h.Key), Value: values[:len(h.Value)]}
+		values = values[len(h.Value):]
 	}
 	return out
 }

@@ -204,14 +204,25 @@ func (w *writer) Expect(ends map[log.Partition]int64) {
 	}
 }
 
+// newEntry makes a record of a message. Its texts lie in one piece of memory: there
+// are some fifty of them, and a record is made for every event.
 func newEntry(m log.Message, left *countdown) entry {
-	r := &sarama.Record{Key: []byte(m.Key), Value: m.Value, Headers: make([]*sarama.RecordHeader, len(m.Headers))}
-	size := 32 + len(m.Key) + len(m.Value)
+	text, size := len(m.Key), 32+len(m.Key)+len(m.Value)
+	for _, h := range m.Headers {
+		text += len(h.Key) + len(h.Value)
+		size += 10 + len(h.Key) + len(h.Value)
+	}
+	all := make([]byte, 0, text)
+	piece := func(s string) []byte {
+		from := len(all)
+		all = append(all, s...)
+		return all[from:len(all):len(all)]
+	}
+	r := &sarama.Record{Key: piece(m.Key), Value: m.Value, Headers: make([]*sarama.RecordHeader, len(m.Headers))}
 	hs := make([]sarama.RecordHeader, len(m.Headers))
 	for i, h := range m.Headers {
-		hs[i] = sarama.RecordHeader{Key: []byte(h.Key), Value: []byte(h.Value)}
+		hs[i] = sarama.RecordHeader{Key: piece(h.Key), Value: piece(h.Value)}
 		r.Headers[i] = &hs[i]
-		size += 10 + len(h.Key) + len(h.Value)
 	}
 	return entry{record: r, size: size, left: left}
 }

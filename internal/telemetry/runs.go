@@ -2,7 +2,6 @@ package telemetry
 
 import (
 	"encoding/hex"
-	"encoding/json"
 	"strings"
 	"sync"
 	"time"
@@ -61,10 +60,28 @@ func Tells(r events.Record) bool { return tellers[r.Type] != nil }
 
 // fact is what the metrics read of an event: fields that are never sealed.
 type fact struct {
-	Path    domain.StepPath `json:"path"`
-	Started time.Time       `json:"started"`
-	RetryAt *time.Time      `json:"retry_at"`
-	Usage   domain.Usage    `json:"usage"`
+	path    domain.StepPath
+	started time.Time
+	retryAt *time.Time
+	usage   domain.Usage
+}
+
+func factOf(e events.Event) fact {
+	switch e := e.(type) {
+	case events.StepCompleted:
+		return fact{path: e.Path, started: e.Started}
+	case events.StepFailed:
+		return fact{path: e.Path, retryAt: e.RetryAt}
+	case events.StepLapsed:
+		return fact{path: e.Path}
+	case events.StepSkipped:
+		return fact{path: e.Path}
+	case events.TokensSpent:
+		return fact{path: e.Path, usage: e.Usage}
+	case events.RunFailed:
+		return fact{path: e.Path}
+	}
+	return fact{}
 }
 
 // Told counts runs, steps, tokens and cost of a fresh event. Of is asked for the
@@ -74,12 +91,13 @@ func (m *Metrics) Told(r events.Record, of func(domain.StepPath) Subject) {
 	if tell == nil {
 		return
 	}
-	var f fact
-	if json.Unmarshal(r.Data, &f) != nil {
+	e, err := r.Decode()
+	if err != nil {
 		m.Uncounted("unreadable")
 		return
 	}
-	s := of(f.Path)
+	f := factOf(e.Event)
+	s := of(f.path)
 	tell(m, r, f, Subject{m.workflows.of(s.Workflow), m.agents.of(s.Agent)})
 }
 
@@ -101,21 +119,21 @@ func stepEnded(outcome string) func(*Metrics, events.Record, fact, Subject) {
 
 func stepCompleted(m *Metrics, r events.Record, f fact, s Subject) {
 	m.steps.WithLabelValues(s.Agent, "completed").Inc()
-	if !f.Started.IsZero() {
-		m.stepDuration.WithLabelValues(s.Agent).Observe(max(0, r.Time.Sub(f.Started).Seconds()))
+	if !f.started.IsZero() {
+		m.stepDuration.WithLabelValues(s.Agent).Observe(max(0, r.Time.Sub(f.started).Seconds()))
 	}
 }
 
 func stepFailed(m *Metrics, _ events.Record, f fact, s Subject) {
 	outcome := "failed"
-	if f.RetryAt != nil {
+	if f.retryAt != nil {
 		outcome = "retried"
 	}
 	m.steps.WithLabelValues(s.Agent, outcome).Inc()
 }
 
 func spent(m *Metrics, _ events.Record, f fact, s Subject) {
-	u, model := f.Usage, m.models.of(f.Usage.Model)
+	u, model := f.usage, m.models.of(f.usage.Model)
 	for _, k := range [...]struct {
 		kind string
 		n    int64

@@ -63,7 +63,9 @@ func advanceRun(p Ports) reaction.Reaction {
 			events.StepFailed{}.EventType(), events.StepLapsed{}.EventType(), events.StepSkipped{}.EventType(),
 			events.RunCompleted{}.EventType(), events.RunFailed{}.EventType(), events.RunCancelled{}.EventType(),
 		},
-		Last: true, // the run is where the append left it
+		Last:     true, // the run is where the append left it
+		Bare:     true,
+		Together: 8, // it waits only where its run has gone on meanwhile
 		Handle: func(ctx context.Context, e events.Recorded[events.Event]) error {
 			return p.syncRun(ctx, e.Stream, e.Sequence)
 		},

@@ -30,6 +30,7 @@ type feed struct {
 	from       domain.Position // events up to here never reach the reaction
 	types      map[string]bool
 	only       bool // the last events of appends
+	bare       bool // their envelopes
 	store      eventstore.Reader
 
 	last    domain.Position // of the newest record taken from the partition
@@ -43,6 +44,7 @@ type feed struct {
 // lane holds the events of a stream that has one being handled.
 type lane struct {
 	current domain.Sequence
+	alone   bool // it failed beside others
 	waiting []events.Recorded[events.Event]
 }
 
@@ -59,7 +61,7 @@ const seenStreams = 4096
 
 func newFeed(p log.Partition, partitions int, of Reaction, from domain.Position, at Resume, store eventstore.Reader) *feed {
 	f := &feed{
-		partition: p, partitions: partitions, only: of.Last, from: from, store: store, last: at.Position, resume: at,
+		partition: p, partitions: partitions, only: of.Last, bare: of.Bare, from: from, store: store, last: at.Position, resume: at,
 		types: make(map[string]bool, len(of.Types)), lanes: make(map[domain.StreamID]*lane), done: make(map[domain.StreamID]domain.Sequence),
 	}
 	for _, t := range of.Types {
@@ -152,7 +154,7 @@ func (f *feed) accept(r events.Record, m mark) error {
 		f.pass(r, m)
 		return nil
 	}
-	e, err := r.Decode()
+	e, err := f.decode(r)
 	switch {
 	case errors.Is(err, events.ErrUnknownType):
 		return &PausedError{f.partition, r.Position, r.Type}
@@ -197,9 +199,21 @@ func (f *feed) express(r events.Record) {
 		f.done[r.Stream] = r.Sequence
 		return
 	}
-	if e, err := r.Decode(); err == nil { // if not, the Kafka copy reports it
+	if e, err := f.decode(r); err == nil { // if not, the Kafka copy reports it
 		f.enqueue(e)
 	}
+}
+
+// decode is what the reaction is given of a record.
+func (f *feed) decode(r events.Record) (events.Recorded[events.Event], error) {
+	t, known := events.Lookup(r.Type)
+	switch {
+	case !f.bare:
+		return r.Decode()
+	case !known || r.Version > t.Version:
+		return events.Recorded[events.Event]{}, events.ErrUnknownType
+	}
+	return events.Recorded[events.Event]{Envelope: r.Envelope}, nil
 }
 
 func (f *feed) enqueue(e events.Recorded[events.Event]) {
@@ -247,8 +261,26 @@ func (f *feed) next() (events.Recorded[events.Event], bool) {
 	return e, true
 }
 
-// again hands an event out once more, because handling it failed.
-func (f *feed) again(e events.Recorded[events.Event]) { f.ready = append(f.ready, e) }
+// batch hands out up to max events of as many streams. One that has failed goes by
+// itself.
+func (f *feed) batch(max int) []events.Recorded[events.Event] {
+	n := 0
+	for n < min(max, len(f.ready)) && !f.lanes[f.ready[n].Stream].alone {
+		n++
+	}
+	if n == 0 {
+		n = min(1, len(f.ready))
+	}
+	out := f.ready[:n:n]
+	f.ready = f.ready[n:]
+	return out
+}
+
+// again hands an event out once more, by itself, because handling it failed.
+func (f *feed) again(e events.Recorded[events.Event]) {
+	f.lanes[e.Stream].alone = true
+	f.ready = append(f.ready, e)
+}
 
 // ack records that an event was handled, and lets the next of its stream go.
 func (f *feed) ack(e events.Recorded[events.Event]) {
@@ -259,7 +291,7 @@ func (f *feed) ack(e events.Recorded[events.Event]) {
 	if l := f.lanes[e.Stream]; l != nil {
 		if len(l.waiting) > 0 {
 			f.ready = append(f.ready, l.waiting[0])
-			l.current, l.waiting = l.waiting[0].Sequence, l.waiting[1:]
+			l.current, l.waiting, l.alone = l.waiting[0].Sequence, l.waiting[1:], false
 		} else {
 			delete(f.lanes, e.Stream)
 		}

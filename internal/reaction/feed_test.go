@@ -202,6 +202,57 @@ func TestTheResumePointNeverPassesAnEventThatIsNotHandled(t *testing.T) {
 	}
 }
 
+func TestOneThatFailedBesideOthersGoesByItself(t *testing.T) {
+	t.Parallel()
+	store, messages := history(t, 1, 4, 2)
+	f := feedOf(store, Resume{})
+	for _, m := range messages {
+		if err := f.take(t.Context(), m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	first := f.batch(3)
+	if len(first) != 3 {
+		t.Fatalf("%d events together, want 3", len(first))
+	}
+	f.ack(first[0]) // its second event is ready now, and so is the fourth stream
+	f.again(first[1])
+	f.ack(first[2])
+	var sizes []int
+	for batch := f.batch(3); len(batch) > 0; batch = f.batch(3) {
+		sizes = append(sizes, len(batch))
+		if alone := batch[0].Position == first[1].Position; alone != (len(batch) == 1) {
+			t.Errorf("position %d went with %d others", batch[0].Position, len(batch)-1)
+		}
+		for _, e := range batch {
+			if e.Position == first[1].Position {
+				f.ack(e)
+			}
+		}
+		if len(sizes) == 3 {
+			break
+		}
+	}
+	if want := []int{2, 1, 2}; !slices.Equal(sizes, want) {
+		t.Errorf("batches of %v, want %v: once it succeeded its stream goes with others again", sizes, want)
+	}
+}
+
+func TestAReactionToEnvelopesIsGivenEventsThatCannotBeDecoded(t *testing.T) {
+	t.Parallel()
+	store, messages := history(t, 1, 1, 1)
+	f := newFeed(topic, parts, Reaction{Types: []string{"token.rotated"}, Bare: true}, 0, Resume{}, store)
+	bad := messages[0]
+	bad.Value = []byte(`{"secret_hash":`)
+	if err := f.take(t.Context(), bad); err != nil {
+		t.Fatal(err)
+	}
+	e, ok := f.next()
+	if !ok || e.Event != nil || e.Position != 1 {
+		t.Errorf("handed out %v (%v), want the envelope of position 1 alone", e, ok)
+	}
+}
+
 func TestAReactionSeesNothingFromBeforeItsDeployment(t *testing.T) {
 	t.Parallel()
 	store, messages := history(t, 1, 1, 6)

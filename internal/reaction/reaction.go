@@ -25,6 +25,12 @@ type Reaction struct {
 	Types []string // the event types it reacts to
 	// Last leaves out all events of an append but its last, which speaks for them.
 	Last bool
+	// Bare says that Handle looks at the envelope alone: data is not decoded for it,
+	// and the event it is given is nil.
+	Bare bool
+	// Together is how many events, each of another stream, are handled in one go,
+	// one after another; 0: 1. It is for a Handle that seldom waits for anything.
+	Together int
 	// Handle reacts to one event. An error is retried, and at last sends the
 	// event to the dead-letter topic.
 	Handle func(ctx context.Context, e events.Recorded[events.Event]) error

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/hishamos/hishamos/domain"
+	"github.com/hishamos/hishamos/events"
 	"github.com/hishamos/hishamos/internal/log"
 	"github.com/hishamos/hishamos/internal/pg"
 )
@@ -116,7 +117,7 @@ func (w *worker) redeliver(ctx context.Context, r Requeue) error {
 	if len(page) == 0 || page[0].Position != r.Position {
 		return w.s.opts.Requeues.Done(ctx, w.s.reaction.Name, r) // no event of this log
 	}
-	e, err := page[0].Decode()
+	e, err := w.feed.decode(page[0])
 	if err != nil {
 		if err := w.s.opts.bury(w.s.reaction.Name, page[0].Envelope, page[0].Data, err); err != nil {
 			return err
@@ -130,9 +131,9 @@ func (w *worker) redeliver(ctx context.Context, r Requeue) error {
 }
 
 // settleRequeue takes note that an event was handled, if it was one handed out again.
-func (w *worker) settleRequeue(ctx context.Context, o outcome) {
-	r, ok := w.again[o.event.Stream]
-	if !ok || r.Position != o.event.Position {
+func (w *worker) settleRequeue(ctx context.Context, e events.Recorded[events.Event]) {
+	r, ok := w.again[e.Stream]
+	if !ok || r.Position != e.Position {
 		return
 	}
 	delete(w.again, r.Stream)

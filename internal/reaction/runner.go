@@ -2,7 +2,6 @@ package reaction
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -93,7 +92,7 @@ func NewRunner(ctx context.Context, opts Options, reactions ...Reaction) (*Runne
 		s := &subscriber{opts: opts, reaction: reaction, from: from, out: make(chan *message.Message), owned: make(map[log.Partition]*worker)}
 		r.subscribers = append(r.subscribers, s)
 		h := router.AddConsumerHandler(reaction.Name, reaction.Name, s, func(m *message.Message) error {
-			return reaction.Handle(m.Context(), m.Context().Value(recordedKey{}).(delivery).event)
+			return deliveryOf(m).handle(m.Context())
 		})
 		h.AddMiddleware(
 			report,
@@ -157,11 +156,11 @@ func (r *Runner) Express(records []events.Record) {
 // middleware, so it sees what retries and the dead-letter topic made of it.
 func report(h message.HandlerFunc) message.HandlerFunc {
 	return func(m *message.Message) ([]*message.Message, error) {
-		d := m.Context().Value(recordedKey{}).(delivery)
+		d := deliveryOf(m)
 		failpoint.Hit("reaction.before_handle")
 		_, err := h(m)
 		failpoint.Hit("reaction.after_handle")
-		d.worker.report(m.Context(), outcome{event: d.event, failed: err != nil})
+		d.worker.report(m.Context(), d.outcome(err))
 		return nil, nil
 	}
 }
@@ -175,16 +174,19 @@ func bury(opts *Options, reaction string) message.HandlerMiddleware {
 			if err == nil || cancelled(err) {
 				return nil, err
 			}
-			e := m.Context().Value(recordedKey{}).(delivery).event
+			e := deliveryOf(m).events[0] // of several none fails here
 			opts.Logger.Error("reaction failed", "handler", reaction, "stream", e.Stream, "position", e.Position, "error", err)
 			if passing(err) {
 				return nil, err
 			}
-			data, encodeErr := json.Marshal(e.Event)
-			if encodeErr != nil {
-				return nil, errors.Join(err, encodeErr)
+			page, readErr := opts.Store.ReadStream(m.Context(), e.Stream, e.Sequence-1, 1)
+			if readErr == nil && len(page) == 0 {
+				readErr = fmt.Errorf("dead-letter %s: the store lacks it", e.ID())
 			}
-			return nil, opts.bury(reaction, e.Envelope, data, err)
+			if readErr != nil {
+				return nil, errors.Join(err, readErr)
+			}
+			return nil, opts.bury(reaction, page[0].Envelope, page[0].Data, err)
 		}
 	}
 }

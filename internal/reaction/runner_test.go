@@ -280,6 +280,43 @@ func TestAPassingFailureIsTriedUntilItPassesAndADefiniteOneIsBuried(t *testing.T
 	}
 }
 
+func TestOfEventsHandledTogetherEachFailsForItselfAlone(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	came := make(chan events.Recorded[events.Event])
+	r := collect(came, func(e events.Recorded[events.Event]) error {
+		switch e.Stream {
+		case token(1):
+			return errors.New("cannot ever work")
+		case token(3):
+			panic("a fault of the program")
+		}
+		return nil
+	})
+	r.Together = 100
+	b.append(8) // before anybody reads: each partition's events are ready at once
+	b.run(0, true, r)
+	handled := map[domain.StreamID]int{}
+	for range 6 {
+		handled[(<-came).Stream]++
+	}
+	buried := map[string]string{}
+	for range 2 {
+		m := <-b.graves.came
+		buried[m.Metadata.Get("ce_stream")] = string(m.Payload)
+	}
+	for i := range 8 {
+		fails := i == 1 || i == 3
+		if _, dead := buried[string(token(i))]; dead != fails || (handled[token(i)] == 1) == fails {
+			t.Errorf("token %d: handled %d times, buried %v", i, handled[token(i)], dead)
+		}
+	}
+	if want := `{"secret_hash":"x"}`; buried[string(token(1))] != want {
+		t.Errorf("buried %s, want the data as it is stored, %s", buried[string(token(1))], want)
+	}
+	b.saved.until(t, lastOf(8))
+}
+
 func TestWhenTheLocksAreLostThePartitionsAreTakenAnew(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)

@@ -3,7 +3,7 @@ package reaction
 import (
 	"context"
 	"errors"
-	"strconv"
+	"slices"
 	"sync"
 	"time"
 
@@ -29,7 +29,7 @@ type subscriber struct {
 	asked time.Time // when asks was read
 }
 
-type recordedKey struct{}
+type deliveryKey struct{}
 
 // Subscribe implements message.Subscriber. It serves until the context ends.
 func (s *subscriber) Subscribe(ctx context.Context, _ string) (<-chan *message.Message, error) {
@@ -211,11 +211,11 @@ func (s *subscriber) express(parts map[log.Partition][]events.Record) {
 // maxLoad bounds the events of one partition that are taken and not handled.
 const maxLoad = 1024
 
-// outcome is how handling an event ended.
+// outcome is how handling events ended.
 type outcome struct {
-	event  events.Recorded[events.Event]
-	failed bool // handle it again after a pause
-	again  bool // the pause is over
+	handled []events.Recorded[events.Event]
+	again   []events.Recorded[events.Event] // handle them once more now
+	failed  []events.Recorded[events.Event] // and these after a pause
 }
 
 // worker runs one partition.
@@ -250,8 +250,8 @@ func (w *worker) run(ctx context.Context) error {
 			}
 		}
 		if head == nil {
-			if e, ok := w.feed.next(); ok {
-				head = w.message(ctx, e)
+			if batch := w.feed.batch(max(1, w.s.reaction.Together)); len(batch) > 0 {
+				head = w.message(ctx, batch)
 			}
 		}
 		out, more := w.s.out, reader.Ready()
@@ -319,20 +319,21 @@ func (w *worker) pull(ctx context.Context, reader log.Reader) error {
 	return nil
 }
 
-// finish takes an outcome; a failed event is handed out again after a pause.
+// finish takes an outcome; failed events are handed out again after a pause.
 func (w *worker) finish(ctx context.Context, o outcome) {
-	switch {
-	case o.again:
-		w.feed.again(o.event)
-	case o.failed:
+	for _, e := range o.handled {
+		w.feed.ack(e)
+		w.settleRequeue(ctx, e)
+	}
+	for _, e := range o.again {
+		w.feed.again(e)
+	}
+	if len(o.failed) > 0 {
 		go func() {
 			if wait(ctx, w.s.opts.Retry) {
-				w.report(ctx, outcome{event: o.event, again: true})
+				w.report(ctx, outcome{again: o.failed})
 			}
 		}()
-	default:
-		w.feed.ack(o.event)
-		w.settleRequeue(ctx, o)
 	}
 }
 
@@ -343,18 +344,59 @@ func (w *worker) report(ctx context.Context, o outcome) {
 	}
 }
 
-func (w *worker) message(ctx context.Context, e events.Recorded[events.Event]) *message.Message {
-	m := message.NewMessage(string(e.ID()), nil)
-	m.Metadata.Set("type", e.Type)
-	m.Metadata.Set("position", strconv.FormatUint(uint64(e.Position), 10))
-	m.SetContext(context.WithValue(ctx, recordedKey{}, delivery{e, w}))
+func (w *worker) message(ctx context.Context, batch []events.Recorded[events.Event]) *message.Message {
+	m := message.NewMessage(string(batch[0].ID()), nil)
+	m.SetContext(context.WithValue(ctx, deliveryKey{}, &delivery{worker: w, events: batch}))
 	return m
 }
 
-// delivery is what a message's context carries.
+// delivery is what a message carries: events of different streams.
 type delivery struct {
-	event  events.Recorded[events.Event]
 	worker *worker
+	events []events.Recorded[events.Event]
+	failed []events.Recorded[events.Event] // beside others that did not
+}
+
+func deliveryOf(m *message.Message) *delivery {
+	return m.Context().Value(deliveryKey{}).(*delivery)
+}
+
+// handle reacts to the events. Of several, those that fail are handed out again by
+// themselves, and only then come to what the middleware does about it.
+func (d *delivery) handle(ctx context.Context) error {
+	handle := d.worker.s.reaction.Handle
+	if len(d.events) == 1 {
+		return handle(ctx, d.events[0])
+	}
+	for _, e := range d.events {
+		if !succeeds(func() error { return handle(ctx, e) }) {
+			d.failed = append(d.failed, e)
+		}
+	}
+	return nil
+}
+
+// succeeds also takes a panic for a failure: it will come again.
+func succeeds(do func() error) (ok bool) {
+	defer func() {
+		if recover() != nil {
+			ok = false
+		}
+	}()
+	return do() == nil
+}
+
+// outcome is what came of the events, given what the middleware made of them.
+func (d *delivery) outcome(err error) outcome {
+	if err != nil {
+		return outcome{failed: d.events}
+	}
+	if len(d.failed) == 0 {
+		return outcome{handled: d.events}
+	}
+	return outcome{again: d.failed, handled: slices.DeleteFunc(slices.Clone(d.events), func(e events.Recorded[events.Event]) bool {
+		return slices.ContainsFunc(d.failed, func(f events.Recorded[events.Event]) bool { return f.Position == e.Position })
+	})}
 }
 
 func (w *worker) save(ctx context.Context) {

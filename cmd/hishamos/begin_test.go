@@ -8,7 +8,9 @@ import (
 	"io"
 	"net"
 	"net/url"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -104,6 +106,37 @@ func TestAServerWaitsForTheKeysThatAreAwayAtItsStart(t *testing.T) {
 	}
 	way.open()
 	b.serves(keysAwait)
+}
+
+func TestAServerIsNotReadyUntilItsReadModelsAreBuilt(t *testing.T) {
+	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
+	d := newDrill(t, "HISHAMOS_LISTEN="+freeAddress(t))
+	b := begins(t, d)
+	if err := <-b.done; err != nil {
+		t.Fatalf("it did not come to serve: %v; it said %s", err, &b.said)
+	}
+	if missing := b.n.missing(t.Context()); !slices.Equal(missing, []string{"read models"}) {
+		t.Errorf("before anything is built it lacks %q", missing)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	var parts sync.WaitGroup
+	parts.Go(func() { b.n.keep(ctx, "relay", b.n.runRelay) })
+	parts.Go(func() { b.n.keep(ctx, "projections", b.n.runProjections) })
+	until := time.Now().Add(time.Minute)
+	for missing := b.n.missing(ctx); len(missing) > 0; missing = b.n.missing(ctx) {
+		if !wait(ctx, 10*time.Millisecond) || time.Now().After(until) {
+			t.Errorf("it still lacks %q", missing)
+			break
+		}
+	}
+	if _, err := (waiter{b.n}).Reached(ctx); err != nil {
+		t.Errorf("it is ready, and its read models answer: %v", err)
+	}
+	stop()
+	parts.Wait()
+	if err := b.n.close(context.Background()); err != nil {
+		t.Error(err)
+	}
 }
 
 // In these tests Kafka is away until Postgres was taken away, so that the start

@@ -175,5 +175,12 @@ func (n *node) missing(ctx context.Context) []string {
 	if _, err := n.log.Topics(ctx, "hishamos."); err != nil {
 		out = append(out, "kafka")
 	}
+	if !n.built.Load() {
+		built, err := n.asking.Built(ctx)
+		n.built.Store(built)
+		if !built && err == nil { // else it is Postgres
+			out = append(out, "read models")
+		}
+	}
 	return out
 }

@@ -72,6 +72,7 @@ type node struct {
 	timers    *timer.Wheel
 	asking    *projection.Runner                // answers how far read models are
 	filling   atomic.Pointer[projection.Runner] // the one that fills read models here
+	built     atomic.Bool                       // every read model has a build that answers
 }
 
 // openNode opens the store on the ground and makes the parts every role shares.

@@ -59,7 +59,7 @@ type Config struct {
 	// Process names this process among those that share partitions.
 	Process   string
 	Batch     int           // records per step; 0: 2000
-	Linger    time.Duration // between transactions of a partition under load, so that a row that changes often is written less often; 0: 100 ms
+	Linger    time.Duration // between transactions of a partition under load, so that a row that changes often is written less often; 0: 250 ms
 	CacheRows int           // rows kept per partition and generation; 0: 4096
 	Logger    *slog.Logger
 	Observer  Observer
@@ -121,7 +121,7 @@ func New(c Config) (*Runner, error) {
 		r.batch = 2000
 	}
 	if r.linger == 0 {
-		r.linger = 100 * time.Millisecond
+		r.linger = 250 * time.Millisecond
 	}
 	if r.cacheRows == 0 {
 		r.cacheRows = 4096
@@ -162,6 +162,19 @@ func (r *Runner) live(ctx context.Context, projection string) (Build, error) {
 		return Build{}, ErrNotReady.With("%s is being built", projection)
 	}
 	return b, nil
+}
+
+// Built reports whether every projection has a live build. Once they have, they
+// keep one.
+func (r *Runner) Built(ctx context.Context) (bool, error) {
+	for _, name := range r.order {
+		if _, err := r.live(ctx, name); errors.Is(err, ErrNotReady) {
+			return false, nil
+		} else if err != nil {
+			return false, err
+		}
+	}
+	return true, nil
 }
 
 // partitions lists the partitions of a projection's topics.

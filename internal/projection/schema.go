@@ -38,7 +38,7 @@ type Column struct {
 }
 
 // of is the field of a row.
-func (c Column) of(row reflect.Value) reflect.Value {
+func (c *Column) of(row reflect.Value) reflect.Value {
 	f := row.Field(c.field)
 	if c.inner >= 0 {
 		f = f.Field(c.inner)
@@ -142,7 +142,7 @@ func (s *Schema) Key(row any) string {
 	}
 	var b strings.Builder
 	for _, k := range s.Keys {
-		if c := s.Columns[k]; c.Kind == Text {
+		if c := &s.Columns[k]; c.Kind == Text {
 			b.WriteString(c.of(v).String())
 		} else {
 			b.WriteString(strconv.FormatInt(integer(c.of(v)), 10))
@@ -182,7 +182,7 @@ func (s *Schema) Cells(row any) Cells { return Cells{s, reflect.ValueOf(row).Ele
 
 // At returns a column.
 func (r Cells) At(column int) Cell {
-	c := r.schema.Columns[column]
+	c := &r.schema.Columns[column]
 	f := c.of(r.row)
 	cell := Cell{Kind: c.Kind}
 	switch c.Kind {
@@ -208,7 +208,7 @@ func (r Cells) At(column int) Cell {
 	return cell
 }
 
-func jsonText(c Column, f reflect.Value) (text string, null bool) {
+func jsonText(c *Column, f reflect.Value) (text string, null bool) {
 	if c.raw {
 		return string(f.Bytes()), f.Len() == 0
 	}
@@ -225,7 +225,7 @@ func jsonText(c Column, f reflect.Value) (text string, null bool) {
 // Set puts a stored value into a column of a row: string, int64, float64, bool,
 // time.Time or the text of JSON; nil is NULL.
 func (s *Schema) Set(row any, column int, value any) error {
-	c := s.Columns[column]
+	c := &s.Columns[column]
 	f := c.of(reflect.ValueOf(row).Elem())
 	if value == nil {
 		f.SetZero()
@@ -267,7 +267,8 @@ func (s *Schema) Set(row any, column int, value any) error {
 // a row read back is the row that was put.
 func (s *Schema) settle(row any) {
 	v := reflect.ValueOf(row).Elem()
-	for _, c := range s.Columns {
+	for i := range s.Columns {
+		c := &s.Columns[i]
 		switch c.Kind {
 		case Time:
 			settleTime(c, c.of(v))
@@ -280,7 +281,7 @@ func (s *Schema) settle(row any) {
 	}
 }
 
-func settleTime(c Column, f reflect.Value) {
+func settleTime(c *Column, f reflect.Value) {
 	if !c.ptr {
 		t := f.Interface().(time.Time)
 		if u := t.UTC().Truncate(time.Microsecond); u != t {
@@ -298,7 +299,8 @@ func settleTime(c Column, f reflect.Value) {
 // add adds the numbers of delta to those of sum; keys stay.
 func (s *Schema) add(sum, delta any) {
 	a, b := reflect.ValueOf(sum).Elem(), reflect.ValueOf(delta).Elem()
-	for _, c := range s.Columns {
+	for i := range s.Columns {
+		c := &s.Columns[i]
 		if c.Key {
 			continue
 		}

@@ -408,9 +408,16 @@ func TestVersionsOfAWorkflowAreKept(t *testing.T) {
 	h.add(w, events.WorkflowRevised{Definition: two, Hash: two.Hash()})
 	h.add(w, events.WorkflowArchived{})
 	q := projections.Workflows{DB: projected(t, h)}
-	versions, err := q.Versions(t.Context(), domain.DefaultTenant, w.Entity())
-	if err != nil || len(versions) != 2 || versions[0].Definition.Hash() != one.Hash() {
-		t.Errorf("versions: %+v, %v", versions, err)
+	for number, want := range map[int]domain.Definition{1: one, 2: two} {
+		v, err := q.Version(t.Context(), domain.DefaultTenant, w.Entity(), number, 0)
+		if err != nil || v.DefinitionVersion != number || v.Definition.Hash() != want.Hash() {
+			t.Errorf("version %d: %+v, %v", number, v, err)
+		}
+	}
+	for number, at := range map[int]domain.Position{2: first, 3: 0} {
+		if v, err := q.Version(t.Context(), domain.DefaultTenant, w.Entity(), number, at); !errors.Is(err, projections.ErrWorkflowNotFound) {
+			t.Errorf("version %d as of %d: %+v, %v", number, at, v, err)
+		}
 	}
 	then, err := q.Get(t.Context(), domain.DefaultTenant, w.Entity(), first)
 	if err != nil || then.Archived || then.Definition.Hash() != one.Hash() {

@@ -188,16 +188,22 @@ func (q Workflows) List(ctx context.Context, tenant domain.Tenant, f WorkflowFil
 	return page(ctx, q.DB, p, byName, after, limit)
 }
 
-// Versions returns every version of a workflow, the oldest first.
-func (q Workflows) Versions(ctx context.Context, tenant domain.Tenant, id string) ([]WorkflowVersion, error) {
-	found, err := collect[WorkflowVersion](ctx, q.DB, workflowVersionsSQL+" order by v.definition_version", []any{tenant, id})
+// Version returns one version of a workflow, if it was stored by a position; 0: by
+// now.
+func (q Workflows) Version(ctx context.Context, tenant domain.Tenant, id string, number int, at domain.Position) (WorkflowVersion, error) {
+	p := &query{workflowVersionsSQL, []any{tenant, id}}
+	p.where("v.definition_version = %s", number)
+	if at != 0 {
+		p.where("v.position <= %s", at)
+	}
+	found, err := collect[WorkflowVersion](ctx, q.DB, p.sql, p.args)
 	if err != nil {
-		return nil, fmt.Errorf("get the versions of %s: %w", id, err)
+		return WorkflowVersion{}, fmt.Errorf("get version %d of %s: %w", number, id, err)
 	}
 	if len(found) == 0 {
-		return nil, ErrWorkflowNotFound
+		return WorkflowVersion{}, ErrWorkflowNotFound
 	}
-	return found, nil
+	return found[0], nil
 }
 
 // VersionFilter narrows the list of a workflow's versions.

@@ -108,17 +108,12 @@ func (q queries) workflow(ctx context.Context, t domain.Tenant, id string, versi
 		out.Definition = &w.Definition
 		return out, nil
 	}
-	versions, err := projections.Workflows{DB: q.as(t)}.Versions(ctx, t, entity)
+	v, err := projections.Workflows{DB: q.as(t)}.Version(ctx, t, entity, version, at)
 	if err != nil {
 		return v1.Workflow{}, err
 	}
-	for _, v := range versions {
-		if v.DefinitionVersion == version && (at == 0 || v.Position <= at) {
-			out.Version, out.Title, out.Hash, out.Definition = v.DefinitionVersion, v.Title, v.Hash, &v.Definition
-			return out, nil
-		}
-	}
-	return v1.Workflow{}, projections.ErrWorkflowNotFound
+	out.Version, out.Title, out.Hash, out.Definition = v.DefinitionVersion, v.Title, v.Hash, &v.Definition
+	return out, nil
 }
 
 func (q queries) Workflows(ctx context.Context, t domain.Tenant, f api.WorkflowFilter, p api.Page) ([]v1.Workflow, string, error) {

@@ -8,7 +8,6 @@ import (
 
 	"github.com/hishamos/hishamos/domain"
 	"github.com/hishamos/hishamos/events"
-	"github.com/hishamos/hishamos/internal/log"
 	"github.com/hishamos/hishamos/internal/log/kafka"
 	"github.com/hishamos/hishamos/internal/relay"
 )
@@ -141,50 +140,4 @@ func (n *node) compare(ctx context.Context) (relay.Epochs, error) {
 
 func (n *node) relayOptions() relay.Options {
 	return relay.Options{Partitions: n.partitions, Epoch: n.epochNow(), Logger: n.logger}
-}
-
-// importPage is how many records are verified and imported in one transaction.
-const importPage = 2000
-
-// importAfter takes the records behind a position from Kafka into the store, in
-// order, each verified against the chain.
-func (n *node) importAfter(ctx context.Context, after domain.Position, show func(domain.Position)) (relay.Merged, error) {
-	var page []events.Record
-	flush := func() error {
-		imported, err := n.store.Import(ctx, page)
-		if err != nil {
-			return err
-		}
-		page = append(page[:0:0], page[imported:]...)
-		return nil
-	}
-	merged, err := relay.Merge(ctx, n.log, after, func(p log.Published) error {
-		page = append(page, p.Record)
-		if len(page) < importPage {
-			return nil
-		}
-		show(p.Position)
-		return flush()
-	})
-	if err != nil {
-		return merged, err
-	}
-	if err := flush(); err != nil {
-		return merged, err
-	}
-	if len(page) == 0 {
-		return merged, nil
-	}
-	// The rest of an append is missing, so none of it counts.
-	if merged.Missing == 0 {
-		merged.Missing = page[len(page)-1].Position + 1
-	}
-	merged.Last = page[0].Position - 1
-	half := make([]relay.Lying, len(page))
-	for i, r := range page {
-		half[i] = relay.Lying{Position: r.Position, ID: r.ID(), Type: r.Type}
-	}
-	merged.Lost += len(page)
-	merged.Behind = append(half, merged.Behind...)
-	return merged, nil
 }

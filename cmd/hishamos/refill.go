@@ -82,7 +82,7 @@ func (o *operation) kafkaFromStore(ctx context.Context, force bool) error {
 	}
 	options := o.relayOptions()
 	options.Lock = session
-	began, r, published := time.Now(), relay.New(o.store, o.log, options), uint64(0)
+	began, r, published := time.Now(), relay.New(relay.Ahead(o.store), o.log, options), uint64(0)
 	for {
 		k, err := r.Step(ctx)
 		if err != nil {

@@ -12,7 +12,6 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -31,15 +30,8 @@ const (
 	exitUsage  = 2
 )
 
-// collectAt is the heap growth at which garbage is collected, in percent, unless
-// GOGC says otherwise: what lives is small, and collecting it at Go's default of
-// 100 took a sixth of the processor time of a busy server.
-const collectAt = 300
-
 func main() {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(collectAt)
-	}
+	collectByRoom()
 	// A second Ctrl-C ends the program at once: stop gives the signal back.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)

@@ -36,6 +36,7 @@ func benchCases() []benchCase {
 		{"w3", "w1, while workers, handlers and both are killed", true, (*benchRun).w3},
 		{"append", "The event store against plain inserts of the same row", false, (*benchRun).append},
 		{"stream", "Commands to one stream", false, (*benchRun).stream},
+		{"overload", "One of twenty tenants that sends ten times what is possible", false, (*benchRun).overload},
 		{"latency", "From the commit to a plain Kafka consumer", true, (*benchRun).latency},
 		{"rebuild", "Building each read model anew", false, (*benchRun).rebuild},
 		{"store-from-kafka", "Rebuilding the store from the topics", false, (*benchRun).storeFromKafka},
@@ -116,7 +117,7 @@ func newBench() *cobra.Command {
 	f := cmd.Flags()
 	f.IntVar(&r.Runs, "runs", 0, "runs of a workload; default: 2000, solo 20, w2 200, w3 200")
 	f.IntVar(&r.InFlight, "inflight", 0, "runs in flight; default: 50, w2 all")
-	f.IntVar(&r.Seconds, "seconds", 0, "length of stream and latency; default: 5")
+	f.IntVar(&r.Seconds, "seconds", 0, "length of stream, latency and overload; default: 5, overload 60")
 	f.IntVar(&r.Rounds, "rounds", 0, "how often append compares; the median counts; default: 5")
 	f.IntSliceVar(&r.Callers, "callers", nil, "callers of append and stream; default: 1,16,64,256 and 64")
 	f.IntVar(&r.Rate, "rate", 0, "events a second of latency; default: 3000")

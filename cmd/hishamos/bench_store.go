@@ -64,6 +64,7 @@ func (r *benchRun) append(ctx context.Context) error {
 
 // stream has callers change one thing at once, each command through the API.
 func (r *benchRun) stream(ctx context.Context) error {
+	r.anyRate = true // it is the limit that is measured, not the one that is set
 	c, err := r.serveAll(ctx)
 	if err != nil {
 		return err

@@ -41,6 +41,7 @@ type world struct {
 	url     string // of the database in use
 	brokers []string
 	keepLog bool // all of the embedded one
+	anyRate bool // streams are changed as often as anybody wants
 	servers []*benchServer
 	stops   []func(context.Context) error
 }
@@ -183,7 +184,11 @@ func (w *world) environ() []string {
 	if w.keepLog {
 		own = append(own, "HISHAMOS_LOG_RETAIN=all")
 	}
-	for name, value := range map[string]string{"HISHAMOS_LOG_LEVEL": "warn", "HISHAMOS_WORKERS": strconv.Itoa(benchSlots)} {
+	unlessSet := map[string]string{"HISHAMOS_LOG_LEVEL": "warn", "HISHAMOS_WORKERS": strconv.Itoa(benchSlots)}
+	if w.anyRate {
+		unlessSet["HISHAMOS_STREAM_RATE"] = "0"
+	}
+	for name, value := range unlessSet {
 		if os.Getenv(name) == "" {
 			own = append(own, name+"="+value)
 		}

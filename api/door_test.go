@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -262,7 +263,11 @@ func TestOtherOriginsAreLockedOutUnlessListed(t *testing.T) {
 
 func TestHealthIsForAllAndDetailsAreNot(t *testing.T) {
 	t.Parallel()
-	f := setup(t, func(o *api.Options) { o.Missing = func(context.Context) []string { return []string{"kafka"} } })
+	var logged bytes.Buffer
+	f := setup(t, func(o *api.Options) {
+		o.Missing = func(context.Context) []string { return []string{"kafka"} }
+		o.Log = slog.New(slog.NewTextHandler(&logged, nil))
+	})
 	f.want(f.as("", "GET", "/health", ""), http.StatusOK, "")
 	a := f.as("", "GET", "/ready", "")
 	if a.StatusCode != http.StatusServiceUnavailable || strings.Contains(a.body, "kafka") {
@@ -270,6 +275,9 @@ func TestHealthIsForAllAndDetailsAreNot(t *testing.T) {
 	}
 	if a := f.call("GET", "/ready", ""); !strings.Contains(a.body, "kafka") {
 		t.Errorf("a permitted caller reads %s", a.body)
+	}
+	if log := logged.String(); !strings.Contains(log, "level=WARN") || strings.Contains(log, "level=ERROR") {
+		t.Errorf("not to be ready is logged as %s", log)
 	}
 	f = setup(t, func(o *api.Options) { o.Degraded = func() []string { return []string{"anchor git:/vault"} } })
 	if a := f.as("", "GET", "/ready", ""); a.StatusCode != http.StatusOK || strings.Contains(a.body, "vault") {

@@ -275,6 +275,9 @@ func (s *server) recovered(g *gin.Context, p any) {
 	s.fail(g, errInternal)
 }
 
+// readyRoute answers 503 while it is not ready: that is its answer, no fault.
+const readyRoute = "/ready"
+
 // account logs and counts one answered request.
 func (s *server) account(g *gin.Context, began time.Time) {
 	took, status, route := time.Since(began), g.Writer.Status(), g.FullPath()
@@ -288,7 +291,10 @@ func (s *server) account(g *gin.Context, began time.Time) {
 		c.traced(status)
 	}
 	level := slog.LevelInfo
-	if status >= http.StatusInternalServerError {
+	switch {
+	case status >= http.StatusInternalServerError && route == readyRoute:
+		level = slog.LevelWarn
+	case status >= http.StatusInternalServerError:
 		level = slog.LevelError
 	}
 	s.Log.LogAttrs(g.Request.Context(), level, "request", slog.String(telemetry.Method, g.Request.Method),

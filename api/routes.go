@@ -125,7 +125,7 @@ func table() []row {
 		stream("/monitoring/prometheus/metrics", domain.AnalyticsRead, "metrics-v1", "Metrics in the Prometheus text format", raw((*server).metrics)),
 
 		open("/health", public, "health", "Whether the process is alive", endpoint((*server).health)),
-		open("/ready", public, "ready", "Whether requests can be served", endpoint((*server).ready)),
+		open(readyRoute, public, "ready", "Whether requests can be served", endpoint((*server).ready)),
 		open("/metrics", public, "metrics", "Metrics in the Prometheus text format, for local or permitted callers", raw((*server).metrics)),
 		open("/api/openapi.json", public, "openapi", "This description", document(typeOpenAPI, (*server).openapi)),
 		open("/api/asyncapi.yaml", public, "asyncapi", "The topics on Kafka, as AsyncAPI", document(yamlType, (*server).asyncapi)),

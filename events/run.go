@@ -35,7 +35,7 @@ type StepScheduled struct {
 	Attempt   int                `json:"attempt"`
 	Agent     *domain.Ref        `json:"agent,omitempty"`
 	Template  *domain.Ref        `json:"template,omitempty"`
-	InputHash string             `json:"input_hash" class:"content"` // a hash lets one guess what was hashed
+	InputHash string             `json:"input_hash" class:"content"` // a hash lets one guess what was hashed; empty: the step has no input
 	Effect    domain.EffectClass `json:"effect"`
 	Deadline  time.Time          `json:"deadline"` // of this attempt
 }

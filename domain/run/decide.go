@@ -269,5 +269,14 @@ func unknownOutcome(why string) domain.Fault {
 	}
 }
 
-// hashInput is the hash of a step's input: "sha256:" and hex.
-func hashInput(input json.RawMessage) string { return "sha256:" + hexSHA256(input) }
+// noInput is the input of a step that is given nothing.
+const noInput = "{}"
+
+// hashInput is the hash of a step's input, "sha256:" and hex; empty if it has none:
+// that needs no hash, and a sealed one is half of the event.
+func hashInput(input json.RawMessage) string {
+	if string(input) == noInput {
+		return ""
+	}
+	return "sha256:" + hexSHA256(input)
+}

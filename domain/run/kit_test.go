@@ -94,6 +94,9 @@ func spent(path domain.StepPath, attempt, call int, u domain.Usage) events.Token
 }
 
 func hash(input json.RawMessage) string {
+	if string(input) == "{}" {
+		return ""
+	}
 	h := sha256.Sum256(input)
 	return "sha256:" + hex.EncodeToString(h[:])
 }

@@ -4,6 +4,6 @@ package projections
 
 // The version of the read model runs, and how queries name its live build.
 const (
-	runsVersion = 2
-	liveRuns    = `live_build('runs', 2)`
+	runsVersion = 3
+	liveRuns    = `live_build('runs', 3)`
 )

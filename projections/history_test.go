@@ -23,6 +23,7 @@ type history struct {
 	records []events.Record
 	now     time.Time
 	n       int
+	noAgent bool // the steps of its runs are no tasks
 }
 
 type clock struct{ h *history }
@@ -94,10 +95,13 @@ func started(d domain.Definition) events.RunStarted {
 }
 
 func (h *history) scheduled(path string, attempt int) events.StepScheduled {
-	return events.StepScheduled{
-		Path: domain.StepPath(path), Attempt: attempt, Agent: &domain.Ref{ID: "agent" + path[len(path)-1:], Version: 3},
-		Template: &domain.Ref{ID: "write", Version: 4}, InputHash: "sha256:00", Effect: domain.Repeatable, Deadline: h.now.Add(time.Minute),
+	e := events.StepScheduled{
+		Path: domain.StepPath(path), Attempt: attempt, InputHash: "sha256:00", Effect: domain.Repeatable, Deadline: h.now.Add(time.Minute),
 	}
+	if !h.noAgent {
+		e.Agent, e.Template = &domain.Ref{ID: "agent" + path[len(path)-1:], Version: 3}, &domain.Ref{ID: "write", Version: 4}
+	}
+	return e
 }
 
 func (h *history) completed(path string, attempt int) events.StepCompleted {
@@ -126,6 +130,11 @@ type walk struct {
 
 func (h *history) start(tenant domain.Tenant, workflow string, steps int) *walk {
 	w := &walk{stream: h.stream(tenant, "run"), def: definition(workflow, steps), attempt: 1}
+	if h.noAgent {
+		for i := range w.def.Steps {
+			w.def.Steps[i].Kind, w.def.Steps[i].Agent, w.def.Steps[i].Template = domain.NoopStep, "", ""
+		}
+	}
 	h.add(w.stream, started(w.def), h.scheduled("step0", 1))
 	return w
 }

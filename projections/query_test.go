@@ -317,6 +317,53 @@ func TestARunShowsItsStepsFromTheStartAndCancelsWhatIsLeft(t *testing.T) {
 	}
 }
 
+// A step that is no task has no row before anything happens to it.
+func TestAStepThatIsNoTaskIsShownAsATaskIs(t *testing.T) {
+	t.Parallel()
+	tasks, noTasks := newHistory(t), newHistory(t)
+	noTasks.noAgent = true
+	tasks.fill(5, 15)
+	noTasks.fill(5, 15)
+	a, b := projections.Runs{DB: projected(t, tasks)}, projections.Runs{DB: projected(t, noTasks)}
+	options := []cmp.Option{
+		cmpopts.IgnoreFields(projections.Step{}, "Kind", "Agent", "AgentVersion", "Template", "TemplateVersion"),
+		cmpopts.EquateEmpty(),
+	}
+	seen := make(map[string]int)
+	for i, r := range noTasks.records {
+		if r.Stream.Kind() != "run" || r.Index < r.Count-1 {
+			continue // an append becomes visible as a whole
+		}
+		for _, at := range []domain.Position{r.Position, 0} {
+			want, err := a.Get(t.Context(), r.Stream.Tenant(), domain.RunID(tasks.records[i].Stream.Entity()), at)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := b.Get(t.Context(), r.Stream.Tenant(), domain.RunID(r.Stream.Entity()), at)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(want, got, options...); diff != "" {
+				t.Fatalf("run %s at %d (-tasks +no tasks): %s", r.Stream, at, diff)
+			}
+			for _, s := range got.Steps {
+				seen[s.State]++
+			}
+		}
+	}
+	for _, state := range []string{projections.Waiting, projections.Scheduled, projections.Completed, projections.Skipped, projections.Cancelled} {
+		if seen[state] == 0 {
+			t.Errorf("no step was seen %s", state)
+		}
+	}
+	rows := rowsOf[projections.Step](t, postgres.New(pgtest.AsWriter(t, b.DB.(*pgxpool.Pool))), projections.RunsDefinition(), 1)
+	for _, s := range rows {
+		if s.State == projections.Waiting {
+			t.Errorf("step %s of run %s has a row, and nothing happened to it", s.Path, s.Run)
+		}
+	}
+}
+
 func TestUsageCountsOnTheDayItHappened(t *testing.T) {
 	t.Parallel()
 	h := newHistory(t) // one minute before midnight

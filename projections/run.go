@@ -46,6 +46,7 @@ type RunRow struct {
 	Priority        int                        `db:"priority,live"`
 	StepsTotal      int                        `db:"steps_total"`
 	Paths           []domain.StepPath          `db:"paths,live"` // of all its steps, in order
+	Plan            *Plan                      `db:"plan,live"`
 	StartedBy       string                     `db:"started_by,live"`
 	Reason          string                     `db:"reason"` // of a cancellation
 	ErrorCode       string                     `db:"error_code"`
@@ -60,6 +61,25 @@ type RunRow struct {
 	Version  domain.Sequence `db:"version"`
 	Position domain.Position `db:"position"`
 	Updated  time.Time       `db:"updated"`
+}
+
+// Plan is what a run's first event says of steps that are no tasks. Nobody lists
+// those, so they get rows when something happens to them; until then a step is as
+// it was planned, or cancelled with its run.
+type Plan struct {
+	Position domain.Position `json:"position"` // of the first event
+	Steps    []PlannedStep   `json:"steps"`
+}
+
+// PlannedStep is one step of a plan; see Step.
+type PlannedStep struct {
+	Path      domain.StepPath `json:"path"`
+	Ordinal   int             `json:"ordinal"`
+	Title     string          `json:"title,omitempty"`
+	Kind      domain.StepKind `json:"kind"`
+	Needs     []string        `json:"needs,omitempty"`
+	Condition string          `json:"condition,omitempty"`
+	Input     map[string]any  `json:"input,omitempty"`
 }
 
 // Progress is what the steps of a run add up to.
@@ -161,7 +181,7 @@ func changeRun(w *projection.Rows, e events.Envelope, f func(*RunRow)) RunRow {
 func changeStep(w *projection.Rows, e events.Envelope, path domain.StepPath, f func(*Step)) {
 	s, ok := steps.Get(w, Step{Tenant: e.Stream.Tenant(), Run: domain.RunID(e.Stream.Entity()), Path: path})
 	if !ok {
-		changeRun(w, e, func(r *RunRow) { s = dynamicStep(r, path) })
+		s = rowlessStep(w, e, path)
 	}
 	if s.Run == "" { // while the run is not loaded
 		return
@@ -169,6 +189,29 @@ func changeStep(w *projection.Rows, e events.Envelope, path domain.StepPath, f f
 	f(&s)
 	s.Version, s.Position, s.Updated = e.Sequence, e.Position, e.Time
 	steps.Put(w, s)
+}
+
+// rowlessStep is a step to which nothing has happened yet.
+func rowlessStep(w *projection.Rows, e events.Envelope, path domain.StepPath) (s Step) {
+	if r, ok := runs.Get(w, runKey(e)); ok && r.Plan != nil {
+		for i := range r.Plan.Steps {
+			if p := &r.Plan.Steps[i]; p.Path == path {
+				return r.planned(p)
+			}
+		}
+	}
+	changeRun(w, e, func(r *RunRow) { s = dynamicStep(r, path) })
+	return s
+}
+
+// planned is a step of the plan as the run's first event left it.
+func (r *RunRow) planned(p *PlannedStep) Step {
+	return Step{
+		Tenant: r.Tenant, Run: r.Run, Path: p.Path, Ordinal: p.Ordinal, Title: p.Title, Kind: p.Kind,
+		Needs: p.Needs, Condition: p.Condition, Input: p.Input,
+		Workflow: r.Workflow, Priority: r.Priority, RequestedBy: r.StartedBy, Created: r.Started,
+		State: Waiting, Version: 1, Position: r.Plan.Position, Updated: r.Started,
+	}
 }
 
 // dynamicStep is a step that the definition did not list by its path.
@@ -195,6 +238,14 @@ func runStarted(w *projection.Rows, r events.Recorded[events.RunStarted]) {
 	row.Version, row.Position, row.Updated = r.Sequence, r.Position, r.Time
 	for i, s := range d.Steps {
 		row.Paths[i] = domain.StepPath(s.ID)
+		if s.Agent == "" {
+			if row.Plan == nil {
+				row.Plan = &Plan{Position: r.Position}
+			}
+			row.Plan.Steps = append(row.Plan.Steps, PlannedStep{row.Paths[i], i, s.Title, s.Kind, s.Needs, s.When, s.With})
+			steps.Absent(w, Step{Tenant: row.Tenant, Run: row.Run, Path: row.Paths[i]})
+			continue
+		}
 		agent, template := e.Agents[s.Agent], e.Templates[s.Template]
 		steps.Insert(w, Step{
 			Tenant: row.Tenant, Run: row.Run, Path: row.Paths[i], Ordinal: i, Title: s.Title, Kind: s.Kind,
@@ -284,7 +335,8 @@ func runCancelled(w *projection.Rows, r events.Recorded[events.RunCancelled]) {
 	endRun(w, r.Envelope, func(run *RunRow) { run.State, run.Reason = Cancelled, r.Event.Reason })
 }
 
-// endRun ends a run and cancels the steps that have not ended by themselves.
+// endRun ends a run and cancels the steps that have not ended by themselves. Those
+// without a row are cancelled with it; see Runs.Get.
 func endRun(w *projection.Rows, e events.Envelope, f func(*RunRow)) {
 	run := changeRun(w, e, func(r *RunRow) {
 		f(r)

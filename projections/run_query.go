@@ -1,8 +1,10 @@
 package projections
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/hishamos/hishamos/domain"
@@ -30,10 +32,11 @@ type RunWithSteps struct {
 }
 
 // The history has only what changes. The rest is taken from the row of today:
-// what the first event fixed as it is, outputs only when they were there.
+// what the first event fixed as it is, outputs only when they were there. The plan
+// is asked for by itself, where it matters.
 const (
 	runRow = `r.tenant, r.run, r.workflow, r.workflow_version, r.title, r.state, r.priority, r.steps_total,
-    r.started_by, r.reason, r.error_code, r.error_message, r.error_path, r.started, r.ended, r.deadline, r.paths, r.inputs, r.outputs,
+    r.started_by, r.reason, r.error_code, r.error_message, r.error_path, r.started, r.ended, r.deadline, r.paths, r.inputs, r.outputs, null::json as plan,
     greatest(r.version, p.version) as version, greatest(r.position, p.position) as position, greatest(r.updated, p.updated) as updated,
     p.steps_done, p.current_steps, p.tokens_input, p.tokens_cached, p.tokens_cache_write, p.tokens_output, p.tokens_reasoning,
     p.cost, p.simulated`
@@ -88,6 +91,24 @@ where true`
     error_code, error_message, provider, model, simulated, ` + tokenColumns + `,
     cost, scheduled, started, ended, retry_at, version, position, updated`
 
+	// What a run's steps without rows are made from: the plan, and when the run was
+	// last changed by an event of its own.
+	planNow = `
+select r.plan, r.version, r.position, r.updated from runs r
+where r.build = ` + liveRuns + ` and r.tenant = $1`
+
+	planAsOf = `
+select r.plan, r.version, r.position, r.updated from (
+    select l.run, l.plan, v.* from runs l cross join lateral (
+        select version, position, updated from runs n
+        where n.build = l.build and n.tenant = l.tenant and n.run = l.run and n.valid_from <= $2
+        union all
+        select version, position, updated from runs_history h
+        where h.build = l.build and h.tenant = l.tenant and h.run = l.run and h.valid_from <= $2 and h.valid_to > $2
+    ) v
+    where l.build = ` + liveRuns + ` and l.tenant = $1) r
+where true`
+
 	stepsNow = `
 select ` + stepRow + ` from steps s
 where s.build = ` + liveRuns + ` and s.tenant = $1`
@@ -128,7 +149,50 @@ func (r Runs) Get(ctx context.Context, tenant domain.Tenant, id domain.RunID, at
 	if err != nil {
 		return RunWithSteps{}, fmt.Errorf("get the steps of run %s: %w", id, err)
 	}
+	if len(steps) < found[0].StepsTotal {
+		q = source(tenant, at, planNow, planAsOf)
+		q.where("r.run = %s", id)
+		plans, err := collect[planned](ctx, r.DB, q.sql, q.args)
+		if err != nil {
+			return RunWithSteps{}, fmt.Errorf("get the plan of run %s: %w", id, err)
+		}
+		for _, p := range plans {
+			steps = p.complete(found[0].RunRow, steps)
+		}
+	}
 	return RunWithSteps{found[0], steps}, nil
+}
+
+// planned is the plan of a run, and its last change by an event of its own.
+type planned struct {
+	Plan     *Plan           `db:"plan"`
+	Version  domain.Sequence `db:"version"`
+	Position domain.Position `db:"position"`
+	Updated  time.Time       `db:"updated"`
+}
+
+// complete adds the steps of a run that have no row, in their place.
+func (p planned) complete(run RunRow, steps []Step) []Step {
+	if p.Plan == nil {
+		return steps
+	}
+	known := make(map[domain.StepPath]bool, len(steps))
+	for i := range steps {
+		known[steps[i].Path] = true
+	}
+	run.Plan = p.Plan
+	for i := range p.Plan.Steps {
+		if known[p.Plan.Steps[i].Path] {
+			continue
+		}
+		s := run.planned(&p.Plan.Steps[i])
+		if run.State != Running { // and so has the step
+			s.State, s.Ended, s.Version, s.Position, s.Updated = Cancelled, run.Ended, p.Version, p.Position, p.Updated
+		}
+		steps = append(steps, s)
+	}
+	slices.SortStableFunc(steps, func(a, b Step) int { return cmp.Compare(a.Ordinal, b.Ordinal) })
+	return steps
 }
 
 // List returns a page of runs, the newest first unless the filter says

@@ -112,6 +112,12 @@ func (w *Rows) put(t *Schema, row any, fresh bool) {
 	e.row, e.from, e.dirty = row, w.at, true
 }
 
+func (w *Rows) absent(t *Schema, k any) {
+	if s := (slot{t, t.Key(k)}); w.changed[s] == nil {
+		w.changed[s] = &entry{owner: w.stream}
+	}
+}
+
 func (w *Rows) add(t *Schema, delta any) {
 	s := slot{t, t.Key(delta)}
 	if w.sums == nil {

@@ -46,6 +46,10 @@ func (t Table[R]) Insert(w *Rows, r R) {
 	w.put(t.Schema, &r, true)
 }
 
+// Absent says that there is no row with the key of k yet, because the event is the
+// first of its stream, so that nothing has to be loaded to know it later.
+func (t Table[R]) Absent(w *Rows, k R) { w.absent(t.Schema, &k) }
+
 // Counter is a set of rows that any stream may feed, because it is only added
 // to: additions commute, so the order between streams does not matter.
 type Counter[R any] struct{ *Schema }

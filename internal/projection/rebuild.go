@@ -18,7 +18,7 @@ var ErrBuilding = &domain.Error{Kind: domain.Conflict, Code: "projection.buildin
 // The sizes of a rebuild: few, large transactions, and enough rows in memory
 // that those of running streams are never read back.
 const (
-	rebuildBatch = 20_000
+	rebuildBatch = 5_000
 	rebuildRows  = 200_000
 )
 

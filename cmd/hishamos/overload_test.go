@@ -41,7 +41,7 @@ func TestAnOverloadByOneTenantIsShedAndTheOthersAreServed(t *testing.T) {
 
 	// Nothing of it stays.
 	before, began := f.Done(), time.Now()
-	f.All()
+	f.All(t.Context())
 	if d := time.Since(began); d > 10*time.Second {
 		t.Errorf("after the overload one command of each tenant took %v", d)
 	}

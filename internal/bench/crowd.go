@@ -78,13 +78,19 @@ func (c *Crowd) Wrong() error {
 	return c.wrong
 }
 
-// sendPatience is how long one start may take, whatever else is sent.
+// sendPatience is how long the starts that are under way at the end may take.
 const sendPatience = 20 * time.Second
 
+// patient returns a context for starts that go on for a while. It is one for all
+// of them: what a flood costs itself is missing to the server.
+func patient(sending context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(sending))
+	stop := context.AfterFunc(sending, func() { time.AfterFunc(sendPatience, cancel) })
+	return ctx, func() { stop(); cancel() }
+}
+
 // Send has a tenant start one run.
-func (c *Crowd) Send(i int) {
-	ctx, cancel := context.WithTimeout(context.Background(), sendPatience)
-	defer cancel()
+func (c *Crowd) Send(ctx context.Context, i int) {
 	err := c.start(ctx, c.tenants[i])
 	switch kind := domain.KindOf(err); {
 	case err == nil:
@@ -101,21 +107,23 @@ func (c *Crowd) Send(i int) {
 }
 
 // All has each tenant start one run, one after the other.
-func (c *Crowd) All() {
+func (c *Crowd) All(ctx context.Context) {
 	for i := range c.tenants {
-		c.Send(i)
+		c.Send(ctx, i)
 	}
 }
 
 // Closed has callers of every tenant send one after another until the context
 // ends.
 func (c *Crowd) Closed(ctx context.Context, callers int) {
+	sending, cancel := patient(ctx)
+	defer cancel()
 	var group sync.WaitGroup
 	for i := range c.tenants {
 		for range callers {
 			group.Go(func() {
 				for ctx.Err() == nil {
-					c.Send(i)
+					c.Send(sending, i)
 				}
 			})
 		}
@@ -130,6 +138,8 @@ const pacedCallers = 8
 // once, and later when one takes longer than that.
 func (c *Crowd) Paced(ctx context.Context, each float64) {
 	between := time.Duration(float64(time.Second) / each)
+	sending, cancel := patient(ctx)
+	defer cancel()
 	var group sync.WaitGroup
 	for i := 1; i < len(c.tenants); i++ {
 		for k := range pacedCallers {
@@ -140,7 +150,7 @@ func (c *Crowd) Paced(ctx context.Context, each float64) {
 					select {
 					case <-next.C:
 						next.Reset(pacedCallers * between)
-						c.Send(i)
+						c.Send(sending, i)
 					case <-ctx.Done():
 						return
 					}
@@ -156,6 +166,8 @@ func (c *Crowd) Paced(ctx context.Context, each float64) {
 func (c *Crowd) Flood(ctx context.Context, rate float64) {
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
+	sending, cancel := patient(ctx)
+	defer cancel()
 	var group sync.WaitGroup
 	defer group.Wait()
 	began, sent := time.Now(), 0.0
@@ -166,7 +178,7 @@ func (c *Crowd) Flood(ctx context.Context, rate float64) {
 			return
 		}
 		for due := time.Since(began).Seconds() * rate; sent < due; sent++ {
-			group.Go(func() { c.Send(0) })
+			group.Go(func() { c.Send(sending, 0) })
 		}
 	}
 }

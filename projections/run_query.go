@@ -36,7 +36,8 @@ type RunWithSteps struct {
 // is asked for by itself, where it matters.
 const (
 	runRow = `r.tenant, r.run, r.workflow, r.workflow_version, r.title, r.state, r.priority, r.steps_total,
-    r.started_by, r.reason, r.error_code, r.error_message, r.error_path, r.started, r.ended, r.deadline, r.paths, r.inputs, r.outputs, null::json as plan,
+    r.started_by, coalesce(r.reason, '') as reason, coalesce(r.error_code, '') as error_code,
+    coalesce(r.error_message, '') as error_message, coalesce(r.error_path, '') as error_path, r.started, r.ended, r.deadline, r.paths, r.inputs, r.outputs, null::json as plan,
     greatest(r.version, p.version) as version, greatest(r.position, p.position) as position, greatest(r.updated, p.updated) as updated,
     p.steps_done, p.current_steps, p.tokens_input, p.tokens_cached, p.tokens_cache_write, p.tokens_output, p.tokens_reasoning,
     p.cost, p.simulated`
@@ -81,11 +82,18 @@ select ` + runRow + ` from (
         where h.build = r.build and h.tenant = r.tenant and h.run = r.run and h.valid_from <= $2 and h.valid_to > $2) s) p
 where true`
 
-	stepRow = `s.tenant, s.run, s.path, s.ordinal, s.title, s.kind, s.agent, s.agent_version, s.template, s.template_version,
-    s.workflow, s.priority, s.requested_by, s.created, s.state, s.attempts, s.input_hash, s.reason, s.error_code, s.error_message,
-    s.provider, s.model, s.simulated,
-    s.tokens_input, s.tokens_cached, s.tokens_cache_write, s.tokens_output, s.tokens_reasoning,
-    s.cost, s.scheduled, s.started, s.ended, s.retry_at, s.version, s.position, s.updated, s.needs, s.condition, s.input, s.output`
+	stepRow = `s.tenant, s.run, s.path, s.ordinal, coalesce(s.title, '') as title, s.kind,
+    coalesce(s.agent, '') as agent, coalesce(s.agent_version, 0) as agent_version,
+    coalesce(s.template, '') as template, coalesce(s.template_version, 0) as template_version,
+    s.workflow, s.priority, s.requested_by, s.created, s.state, coalesce(s.attempts, 0) as attempts,
+    coalesce(s.input_hash, '') as input_hash, coalesce(s.reason, '') as reason,
+    coalesce(s.error_code, '') as error_code, coalesce(s.error_message, '') as error_message,
+    coalesce(s.provider, '') as provider, coalesce(s.model, '') as model, coalesce(s.simulated, false) as simulated,
+    coalesce(s.tokens_input, 0) as tokens_input, coalesce(s.tokens_cached, 0) as tokens_cached,
+    coalesce(s.tokens_cache_write, 0) as tokens_cache_write, coalesce(s.tokens_output, 0) as tokens_output,
+    coalesce(s.tokens_reasoning, 0) as tokens_reasoning, coalesce(s.cost, 0) as cost,
+    s.scheduled, s.started, s.ended, s.retry_at, s.version, s.position, s.updated,
+    s.needs, coalesce(s.condition, '') as condition, s.input, s.output`
 
 	stepChanging = `tenant, run, path, agent, agent_version, template, template_version, state, attempts, input_hash, reason,
     error_code, error_message, provider, model, simulated, ` + tokenColumns + `,

@@ -156,7 +156,7 @@ func (r *benchRun) w3(ctx context.Context) error {
 		for _, s := range killed.servers {
 			err = errors.Join(err, s.kill())
 		}
-		died := time.Now()
+		died, pause := time.Now(), bench.LongestPause(effects)
 		for _, s := range killed.servers {
 			err = errors.Join(err, r.run(s))
 		}
@@ -167,7 +167,7 @@ func (r *benchRun) w3(ctx context.Context) error {
 			return err
 		}
 		values := map[string]float64{
-			"all_ended_after_kill_s": took.Seconds(), "runs_ended": float64(len(result.Each)),
+			"all_ended_after_kill_s": took.Seconds(), "longest_pause_s": pause().Seconds(), "runs_ended": float64(len(result.Each)),
 			"effects": float64(all - before), "effects_repeated": float64(repeated - repeatedBefore),
 		}
 		if err := r.emit(figure{Case: killed.name, Values: values}); err != nil {

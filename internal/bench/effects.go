@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"time"
 )
 
 // Effects reads the file to which steps write a line each: how many there are,
@@ -27,4 +28,28 @@ func Effects(path string) (all, repeated int, err error) {
 		seen[string(line)] = true
 	}
 	return all, repeated, nil
+}
+
+// LongestPause follows the file of effects. The function it returns ends that, and
+// returns the longest time in which there was none.
+func LongestPause(path string) (stop func() time.Duration) {
+	ending, ended := make(chan struct{}), make(chan time.Duration)
+	go func() {
+		tick := time.NewTicker(2 * time.Millisecond)
+		defer tick.Stop()
+		size, since, longest := int64(0), time.Now(), time.Duration(0)
+		for {
+			if info, err := os.Stat(path); err == nil && info.Size() != size { // it may not be there yet
+				size, since = info.Size(), time.Now()
+			}
+			longest = max(longest, time.Since(since))
+			select {
+			case <-tick.C:
+			case <-ending:
+				ended <- longest
+				return
+			}
+		}
+	}()
+	return func() time.Duration { close(ending); return <-ended }
 }

@@ -14,10 +14,10 @@ type Kind int
 
 // The kinds of column, with the Go types that lead to them.
 const (
-	Text  Kind = iota // strings; never NULL
-	Int               // integers, signed or not; never NULL
-	Float             // float64; never NULL
-	Bool              // bool; never NULL
+	Text  Kind = iota // strings; NULL is "", where the column may be NULL
+	Int               // integers, signed or not; likewise 0
+	Float             // float64; likewise 0
+	Bool              // bool; likewise false
 	Time              // time.Time, never NULL, or *time.Time
 	JSON              // json.RawMessage, slices, maps, structs; nil is NULL
 )
@@ -169,6 +169,23 @@ type Cell struct {
 	Int   int64
 	Float float64
 	Time  time.Time
+}
+
+// Zero reports whether it is the zero of its kind. A time or JSON that is missing is
+// Null.
+func (c *Cell) Zero() bool {
+	switch c.Kind {
+	case Text:
+		return c.Text == ""
+	case Int:
+		return c.Int == 0
+	case Float:
+		return c.Float == 0
+	case Bool:
+		return !c.Bool
+	case Time, JSON:
+	}
+	return false
 }
 
 // Cells are the columns of one row, none of them boxed.

@@ -28,7 +28,8 @@ type shape struct {
 
 type shapeColumn struct {
 	oid    uint32
-	column int // of the schema, or one of those below
+	column int  // of the schema, or one of those below
+	sparse bool // a zero is stored as NULL: it takes no room
 }
 
 // The columns that belong to the runner.
@@ -39,7 +40,7 @@ const (
 )
 
 const shapeSQL = `
-select t.oid, t.typarray, a.attname, a.atttypid
+select t.oid, t.typarray, a.attname, a.atttypid, not a.attnotnull
 from pg_attribute a join pg_type t on t.typrelid = a.attrelid
 where a.attrelid = to_regclass($1) and a.attnum > 0 and not a.attisdropped order by a.attnum`
 
@@ -87,13 +88,14 @@ func readShape(ctx context.Context, pool pg.Writer, name string, t *projection.S
 	sh := &shape{}
 	var column string
 	var oid uint32
-	_, err = pgx.ForEachRow(rows, []any{&sh.row, &sh.array, &column, &oid}, func() error {
+	var sparse bool
+	_, err = pgx.ForEachRow(rows, []any{&sh.row, &sh.array, &column, &oid, &sparse}, func() error {
 		place, ok := places[column]
 		if !ok {
 			return fmt.Errorf("column %s is not in the row type", column)
 		}
 		delete(places, column)
-		sh.columns = append(sh.columns, shapeColumn{oid, place})
+		sh.columns = append(sh.columns, shapeColumn{oid, place, sparse})
 		return nil
 	})
 	if err != nil {
@@ -136,6 +138,7 @@ func (s *shape) encode(t *projection.Schema, build, n int, at rowAt) ([]byte, er
 				cell.Int = int64(to)
 			default:
 				cell = cells.At(c.column)
+				cell.Null = cell.Null || c.sparse && cell.Zero()
 			}
 			var err error
 			if buf, err = appendField(u32(buf, c.oid), c.oid, &cell); err != nil {

@@ -157,20 +157,18 @@ func (s *statements) scan(rows pgx.Rows, past bool, each func(any, domain.Positi
 		}
 	}
 	into := make([]any, 0, len(columns)+2)
-	for _, c := range columns {
+	for _, c := range columns { // each may be NULL, for zero
 		switch t.Columns[c].Kind {
 		case projection.Int:
-			into = append(into, new(int64))
+			into = append(into, new(*int64))
 		case projection.Float:
-			into = append(into, new(float64))
+			into = append(into, new(*float64))
 		case projection.Bool:
-			into = append(into, new(bool))
+			into = append(into, new(*bool))
 		case projection.Time:
 			into = append(into, new(*time.Time))
-		case projection.JSON:
-			into = append(into, new(*string))
 		default:
-			into = append(into, new(string))
+			into = append(into, new(*string))
 		}
 	}
 	var from, to domain.Position
@@ -199,23 +197,22 @@ func (s *statements) scan(rows pgx.Rows, past bool, each func(any, domain.Positi
 
 func value(p any) any {
 	switch p := p.(type) {
-	case *string:
-		return *p
-	case *int64:
-		return *p
-	case *float64:
-		return *p
-	case *bool:
-		return *p
+	case **int64:
+		return known(*p)
+	case **float64:
+		return known(*p)
+	case **bool:
+		return known(*p)
 	case **time.Time:
-		if *p == nil {
-			return nil
-		}
-		return **p
+		return known(*p)
 	default:
-		if s := *p.(**string); s != nil {
-			return *s
-		}
+		return known(*p.(**string))
+	}
+}
+
+func known[V any](p *V) any {
+	if p == nil {
 		return nil
 	}
+	return *p
 }

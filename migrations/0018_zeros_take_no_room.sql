@@ -1,0 +1,156 @@
+-- What nearly every step and run leaves empty is stored as NULL, which takes no room:
+-- a column of a read model that may be NULL holds a zero so. Queries say what it is.
+
+-- +goose Up
+alter table steps
+    alter column agent drop not null,
+    alter column template drop not null,
+    alter column input_hash drop not null,
+    alter column reason drop not null,
+    alter column error_code drop not null,
+    alter column error_message drop not null,
+    alter column provider drop not null,
+    alter column model drop not null,
+    alter column agent_version drop not null,
+    alter column template_version drop not null,
+    alter column attempts drop not null,
+    alter column tokens_input drop not null,
+    alter column tokens_cached drop not null,
+    alter column tokens_cache_write drop not null,
+    alter column tokens_output drop not null,
+    alter column tokens_reasoning drop not null,
+    alter column cost drop not null,
+    alter column simulated drop not null,
+    alter column title drop not null,
+    alter column condition drop not null;
+alter table steps_history
+    alter column agent drop not null,
+    alter column template drop not null,
+    alter column input_hash drop not null,
+    alter column reason drop not null,
+    alter column error_code drop not null,
+    alter column error_message drop not null,
+    alter column provider drop not null,
+    alter column model drop not null,
+    alter column agent_version drop not null,
+    alter column template_version drop not null,
+    alter column attempts drop not null,
+    alter column tokens_input drop not null,
+    alter column tokens_cached drop not null,
+    alter column tokens_cache_write drop not null,
+    alter column tokens_output drop not null,
+    alter column tokens_reasoning drop not null,
+    alter column cost drop not null,
+    alter column simulated drop not null;
+alter table runs
+    alter column reason drop not null,
+    alter column error_code drop not null,
+    alter column error_message drop not null,
+    alter column error_path drop not null;
+alter table runs_history
+    alter column reason drop not null,
+    alter column error_code drop not null,
+    alter column error_message drop not null,
+    alter column error_path drop not null;
+
+-- +goose Down
+update steps set
+    agent = coalesce(agent, ''),
+    template = coalesce(template, ''),
+    input_hash = coalesce(input_hash, ''),
+    reason = coalesce(reason, ''),
+    error_code = coalesce(error_code, ''),
+    error_message = coalesce(error_message, ''),
+    provider = coalesce(provider, ''),
+    model = coalesce(model, ''),
+    agent_version = coalesce(agent_version, 0),
+    template_version = coalesce(template_version, 0),
+    attempts = coalesce(attempts, 0),
+    tokens_input = coalesce(tokens_input, 0),
+    tokens_cached = coalesce(tokens_cached, 0),
+    tokens_cache_write = coalesce(tokens_cache_write, 0),
+    tokens_output = coalesce(tokens_output, 0),
+    tokens_reasoning = coalesce(tokens_reasoning, 0),
+    cost = coalesce(cost, 0),
+    simulated = coalesce(simulated, false),
+    title = coalesce(title, ''),
+    condition = coalesce(condition, '');
+alter table steps
+    alter column agent set not null,
+    alter column template set not null,
+    alter column input_hash set not null,
+    alter column reason set not null,
+    alter column error_code set not null,
+    alter column error_message set not null,
+    alter column provider set not null,
+    alter column model set not null,
+    alter column agent_version set not null,
+    alter column template_version set not null,
+    alter column attempts set not null,
+    alter column tokens_input set not null,
+    alter column tokens_cached set not null,
+    alter column tokens_cache_write set not null,
+    alter column tokens_output set not null,
+    alter column tokens_reasoning set not null,
+    alter column cost set not null,
+    alter column simulated set not null,
+    alter column title set not null,
+    alter column condition set not null;
+update steps_history set
+    agent = coalesce(agent, ''),
+    template = coalesce(template, ''),
+    input_hash = coalesce(input_hash, ''),
+    reason = coalesce(reason, ''),
+    error_code = coalesce(error_code, ''),
+    error_message = coalesce(error_message, ''),
+    provider = coalesce(provider, ''),
+    model = coalesce(model, ''),
+    agent_version = coalesce(agent_version, 0),
+    template_version = coalesce(template_version, 0),
+    attempts = coalesce(attempts, 0),
+    tokens_input = coalesce(tokens_input, 0),
+    tokens_cached = coalesce(tokens_cached, 0),
+    tokens_cache_write = coalesce(tokens_cache_write, 0),
+    tokens_output = coalesce(tokens_output, 0),
+    tokens_reasoning = coalesce(tokens_reasoning, 0),
+    cost = coalesce(cost, 0),
+    simulated = coalesce(simulated, false);
+alter table steps_history
+    alter column agent set not null,
+    alter column template set not null,
+    alter column input_hash set not null,
+    alter column reason set not null,
+    alter column error_code set not null,
+    alter column error_message set not null,
+    alter column provider set not null,
+    alter column model set not null,
+    alter column agent_version set not null,
+    alter column template_version set not null,
+    alter column attempts set not null,
+    alter column tokens_input set not null,
+    alter column tokens_cached set not null,
+    alter column tokens_cache_write set not null,
+    alter column tokens_output set not null,
+    alter column tokens_reasoning set not null,
+    alter column cost set not null,
+    alter column simulated set not null;
+update runs set
+    reason = coalesce(reason, ''),
+    error_code = coalesce(error_code, ''),
+    error_message = coalesce(error_message, ''),
+    error_path = coalesce(error_path, '');
+alter table runs
+    alter column reason set not null,
+    alter column error_code set not null,
+    alter column error_message set not null,
+    alter column error_path set not null;
+update runs_history set
+    reason = coalesce(reason, ''),
+    error_code = coalesce(error_code, ''),
+    error_message = coalesce(error_message, ''),
+    error_path = coalesce(error_path, '');
+alter table runs_history
+    alter column reason set not null,
+    alter column error_code set not null,
+    alter column error_message set not null,
+    alter column error_path set not null;

@@ -3,7 +3,9 @@ package relay
 import (
 	"container/heap"
 	"context"
+	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/hishamos/hishamos/domain"
 	"github.com/hishamos/hishamos/internal/log"
@@ -80,7 +82,7 @@ type merger struct {
 	log    log.Log
 	after  domain.Position
 	heads  []*cursor
-	opened []*cursor
+	opened []*cursor // of each partition; nil: it is empty
 }
 
 // cursor reads one partition up to the end it had.
@@ -101,30 +103,46 @@ func (m *merger) open() error {
 	if err != nil {
 		return err
 	}
-	for _, p := range partitions {
-		b := bounds[p]
-		if b.First >= b.End {
-			continue
+	m.opened = make([]*cursor, len(partitions))
+	filled, failed := make([]bool, len(partitions)), make([]error, len(partitions))
+	m.each(func(i int) { // a broker answers each only after a while
+		if b := bounds[partitions[i]]; b.First < b.End {
+			filled[i], failed[i] = m.begin(i, partitions[i], b)
 		}
-		from, err := m.start(p, b)
-		if err != nil {
-			return err
-		}
-		c := &cursor{end: b.End, next: from}
-		if c.reader, err = m.log.Open(m.ctx, p, from); err != nil {
-			return err
-		}
-		m.opened = append(m.opened, c)
-		ok, err := m.read(c)
-		if err != nil {
-			return err
-		}
-		if ok {
+	})
+	if err := errors.Join(failed...); err != nil {
+		return err
+	}
+	for i, c := range m.opened {
+		if filled[i] {
 			m.heads = append(m.heads, c)
 		}
 	}
 	heap.Init(m)
 	return nil
+}
+
+// each does something for every partition, side by side.
+func (m *merger) each(do func(i int)) {
+	var all sync.WaitGroup
+	for i := range m.opened {
+		all.Go(func() { do(i) })
+	}
+	all.Wait()
+}
+
+// begin opens a partition and reports whether it has a record that matters.
+func (m *merger) begin(i int, p log.Partition, b log.Bounds) (bool, error) {
+	from, err := m.start(p, b)
+	if err != nil {
+		return false, err
+	}
+	c := &cursor{end: b.End, next: from}
+	if c.reader, err = m.log.Open(m.ctx, p, from); err != nil {
+		return false, err
+	}
+	m.opened[i] = c
+	return m.read(c)
 }
 
 // start finds an offset at or before the first record behind m.after, going
@@ -202,9 +220,11 @@ func (m *merger) advance() error {
 }
 
 func (m *merger) close() {
-	for _, c := range m.opened {
-		_ = c.reader.Close() // nothing was written
-	}
+	m.each(func(i int) {
+		if c := m.opened[i]; c != nil {
+			_ = c.reader.Close() // nothing was written
+		}
+	})
 }
 
 func closeReader(c *cursor, err error) error {

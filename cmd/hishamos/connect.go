@@ -139,5 +139,13 @@ func (n *node) compare(ctx context.Context) (relay.Epochs, error) {
 }
 
 func (n *node) relayOptions() relay.Options {
-	return relay.Options{Partitions: n.partitions, Epoch: n.epochNow(), Logger: n.logger}
+	return relay.Options{Partitions: n.partitions, Epoch: n.epochNow(), Linger: n.relayLinger, Logger: n.logger}
+}
+
+// relayLinger is none where the next step of a run may wait for Kafka.
+func (n *node) relayLinger() time.Duration {
+	if n.reactions.Load() == nil || !bool(n.cfg.Express) {
+		return 0
+	}
+	return n.cfg.RelayLinger
 }

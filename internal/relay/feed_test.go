@@ -3,7 +3,10 @@ package relay_test
 import (
 	"context"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/hishamos/hishamos/domain"
 	store "github.com/hishamos/hishamos/internal/eventstore/memory"
@@ -39,4 +42,52 @@ func TestCommitsThatAreFedAreNotReadFromTheStore(t *testing.T) {
 		t.Errorf("%d events were read though they were fed", n)
 	}
 	consume(t, s, l)
+}
+
+func TestUnderLoadEventsGatherUnlessABatchIsFull(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const linger = 5 * time.Millisecond
+		s, l := store.New(store.Options{}), memory.New()
+		fill(t, s, 1, "run.started")
+		type told struct {
+			position domain.Position
+			after    time.Duration
+		}
+		var marks []told
+		began := time.Now()
+		r := newRelay(s, l, func(o *relay.Options) {
+			o.Logger, o.Poll, o.Linger = quiet, time.Hour, func() time.Duration { return linger }
+			o.OnPublished = func(p domain.Position) { marks = append(marks, told{p, time.Since(began)}) }
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- r.Run(ctx) }()
+		synctest.Wait()
+		began, marks = time.Now().Add(time.Second), nil
+		time.Sleep(time.Second)
+		feed := func(n int) {
+			head, err := s.Head(t.Context())
+			check(t, err)
+			fill(t, s, n, "run.started")
+			fresh, err := s.ReadAll(t.Context(), head.Position, n)
+			check(t, err)
+			r.Feed(fresh)
+			synctest.Wait()
+		}
+		feed(1) // at once, after a pause
+		feed(1) // this and the next wait for the end of the linger
+		time.Sleep(linger / 2)
+		feed(1)
+		time.Sleep(linger)
+		feed(250) // two full batches and a rest
+		time.Sleep(linger)
+		cancel()
+		<-ended
+		want := []told{{2, 0}, {4, linger}, {104, 2 * linger}, {204, 2 * linger}, {254, 2 * linger}}
+		if diff := cmp.Diff(want, marks, cmp.AllowUnexported(told{})); diff != "" {
+			t.Errorf("what was published, and when (-want +got): %s", diff)
+		}
+		consume(t, s, l)
+	})
 }

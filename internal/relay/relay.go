@@ -42,6 +42,10 @@ type Options struct {
 	Lock       Lock              // none: nobody else publishes
 	Poll       time.Duration     // the net under Wake and Feed; default 1 s
 	HintEvery  int               // events after which the resume hint is stored; default 20,000
+	// Linger is how far batches that are not full are apart, so that a busy log makes
+	// fewer of them. The first event after a pause goes at once. It is asked again
+	// each time; nil: not at all.
+	Linger func() time.Duration
 	// OnPublished is called in order, by the goroutine that runs the relay.
 	OnPublished func(domain.Position)
 	Logger      *slog.Logger
@@ -63,7 +67,8 @@ type Relay struct {
 	topics   map[string]bool
 	inFlight []flight
 	hint     hint
-	look     bool // the store may have more than was fed
+	look     bool      // the store may have more than was fed
+	sent     time.Time // when the last batch went that was not full
 
 	mu        sync.Mutex
 	published log.Mark
@@ -238,6 +243,9 @@ func (r *Relay) send(ctx context.Context, records []events.Record) error {
 		return fmt.Errorf("publish from %d: %w", r.next, err)
 	}
 	failpoint.Hit("relay.after_send")
+	if r.sent = time.Now(); len(records) == r.opts.Batch { // there is more
+		r.sent = time.Time{}
+	}
 	last := records[len(records)-1]
 	r.next, r.hash = last.Position+1, &last.Hash
 	r.inFlight = append(r.inFlight, flight{ack, last.Position, len(messages), tails})

@@ -18,7 +18,10 @@ func (r *Relay) Run(ctx context.Context) error {
 	defer r.finish()
 	failures := 0
 	for {
-		_, idle, err := r.step(ctx)
+		idle, err := true, r.linger(ctx)
+		if err == nil {
+			_, idle, err = r.step(ctx)
+		}
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
@@ -44,6 +47,36 @@ func (r *Relay) Run(ctx context.Context) error {
 		}
 		if err != nil {
 			return err
+		}
+	}
+}
+
+// linger lets more events arrive when a batch has gone just now. What is
+// acknowledged meanwhile is told.
+func (r *Relay) linger(ctx context.Context) error {
+	if r.opts.Linger == nil {
+		return nil
+	}
+	left := r.opts.Linger() - time.Since(r.sent)
+	if left <= 0 {
+		return nil
+	}
+	timer := time.NewTimer(left)
+	defer timer.Stop()
+	for {
+		var answered <-chan struct{}
+		if len(r.inFlight) > 0 {
+			answered = r.inFlight[0].ack.Done()
+		}
+		select {
+		case <-answered:
+			if _, err := r.settle(); err != nil {
+				return err
+			}
+		case <-timer.C:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
 		}
 	}
 }

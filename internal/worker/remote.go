@@ -37,10 +37,16 @@ type Remote struct {
 	links  map[string]*link
 	leases chan lease.Lease
 	owners map[attempt]*link
+	joined int           // links that are up
+	alone  chan struct{} // receives when the last of them has ended
 }
 
-// lookForNodes is how often a worker looks for new nodes.
-const lookForNodes = 500 * time.Millisecond
+// How often a worker looks for new nodes: often while it has none, for then nothing
+// is done at all.
+const (
+	lookForNodes     = 500 * time.Millisecond
+	lookForFirstNode = 50 * time.Millisecond
+)
 
 // link is the connection to one node.
 type link struct {
@@ -64,9 +70,15 @@ func (r *Remote) Run(ctx context.Context) {
 	if r.Client == nil {
 		r.Client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 8}}
 	}
-	tick := time.NewTicker(lookForNodes)
-	defer tick.Stop()
+	next := time.NewTimer(0)
+	defer next.Stop()
 	for {
+		select {
+		case <-next.C:
+		case <-r.alone:
+		case <-ctx.Done():
+			return
+		}
 		nodes, err := r.Nodes(ctx)
 		if err != nil && ctx.Err() == nil {
 			r.Logger.Warn("look for nodes", "error", err)
@@ -74,10 +86,34 @@ func (r *Remote) Run(ctx context.Context) {
 		for _, n := range nodes {
 			r.link(ctx, n, len(nodes))
 		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
+		next.Reset(r.patience())
+	}
+}
+
+// patience is how long to wait before nodes are looked for again.
+func (r *Remote) patience() time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.joined == 0 {
+		return lookForFirstNode
+	}
+	return lookForNodes
+}
+
+// join notes that a node gives work here; leave that it does not any more.
+func (r *Remote) join() (leave func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.joined++
+	return func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if r.joined--; r.joined > 0 {
 			return
+		}
+		select {
+		case r.alone <- struct{}{}:
+		default:
 		}
 	}
 }
@@ -86,7 +122,7 @@ func (r *Remote) Run(ctx context.Context) {
 func NewRemote(nodes func(context.Context) ([]Node, error), holder string, slots int, logger *slog.Logger) *Remote {
 	return &Remote{
 		Nodes: nodes, Holder: holder, Slots: slots, Logger: logger,
-		links: make(map[string]*link), leases: make(chan lease.Lease), owners: make(map[attempt]*link),
+		links: make(map[string]*link), leases: make(chan lease.Lease), owners: make(map[attempt]*link), alone: make(chan struct{}, 1),
 	}
 }
 
@@ -210,6 +246,7 @@ func (l *link) receive(ctx context.Context, slots int) error {
 		return err
 	}
 	defer resp.Body.Close() //nolint:errcheck // the stream is over
+	defer l.r.join()()
 	silence := time.AfterFunc(deadAfter, cancel)
 	defer silence.Stop()
 	lines := bufio.NewReader(resp.Body)

@@ -4,11 +4,16 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
+	"net/http"
 	"net/http/httptest"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/hishamos/hishamos/commands"
 	"github.com/hishamos/hishamos/domain"
@@ -94,6 +99,47 @@ func TestAWorkerElsewhereDoesMoreWorkThanItHasSlotsAndReportsAllOfIt(t *testing.
 		c := <-s.register.arrive
 		done[c.Target()] = true
 	}
+}
+
+// transport answers requests in memory.
+type transport func(*http.Request) (*http.Response, error)
+
+func (f transport) RoundTrip(q *http.Request) (*http.Response, error) { return f(q) }
+
+func TestAWorkerThatLostItsOnlyNodeLooksForAnotherAtOnceAndOften(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		var asked []time.Duration
+		nodes := func(context.Context) ([]worker.Node, error) {
+			asked = append(asked, time.Since(began))
+			return []worker.Node{{ID: "n", Address: "http://node", Secret: "secret"}}, nil
+		}
+		leases, node := io.Pipe()
+		remote := worker.NewRemote(nodes, "holder", 1, slog.New(slog.DiscardHandler))
+		remote.Client = &http.Client{Transport: transport(func(q *http.Request) (*http.Response, error) {
+			if time.Since(began) > time.Second {
+				return nil, io.ErrUnexpectedEOF
+			}
+			return &http.Response{StatusCode: http.StatusOK, Body: leases, Request: q}, nil
+		})}
+		ctx, cancel := context.WithCancel(t.Context())
+		go remote.Run(ctx)
+		time.Sleep(1200 * time.Millisecond)
+		if err := node.CloseWithError(io.ErrUnexpectedEOF); err != nil { // it was killed
+			t.Error(err)
+		}
+		time.Sleep(110 * time.Millisecond)
+		cancel()
+		synctest.Wait()
+		var want []time.Duration
+		for _, ms := range []time.Duration{0, 50, 550, 1050, 1200, 1250, 1300} {
+			want = append(want, ms*time.Millisecond)
+		}
+		if diff := cmp.Diff(want, asked); diff != "" {
+			t.Errorf("when it looked for nodes (-want +got): %s", diff)
+		}
+	})
 }
 
 func TestAWorkerThatGoesAwayLapsesWhatItHeld(t *testing.T) {

@@ -142,9 +142,10 @@ func (n *node) relayOptions() relay.Options {
 	return relay.Options{Partitions: n.partitions, Epoch: n.epochNow(), Linger: n.relayLinger, Logger: n.logger}
 }
 
-// relayLinger is none where the next step of a run may wait for Kafka.
+// relayLinger is none where every step of a run waits for Kafka. With the express
+// lane, only what a process does to a run that another owns does, as its start.
 func (n *node) relayLinger() time.Duration {
-	if n.reactions.Load() == nil || !bool(n.cfg.Express) {
+	if !n.cfg.Express {
 		return 0
 	}
 	return n.cfg.RelayLinger

@@ -31,7 +31,7 @@ func TestAnEmptyEnvironmentGivesTheEmbeddedProfile(t *testing.T) {
 	want := config.Config{
 		Data: "/srv/data", Listen: "127.0.0.1:8080", LogLevel: slog.LevelInfo, LogFormat: config.JSON,
 		Workers: 8, ShutdownGrace: 20 * time.Second, MavenURL: "https://repo1.maven.org/maven2", KafkaPartitions: 4,
-		LogRetain: config.Retain{Size: 256e6}, Express: true, TokenRequests: 1000, TenantRequests: 5000, QueueLimit: 4096, TenantShare: 50, StreamRate: 200, EventLimit: 65536, AppendLimit: 1048576, RelayLagLimit: 1_000_000, MinFreeDisk: 512e6,
+		LogRetain: config.Retain{Size: 256e6}, RelayLinger: 10 * time.Millisecond, Express: true, TokenRequests: 1000, TenantRequests: 5000, QueueLimit: 4096, TenantShare: 50, StreamRate: 200, EventLimit: 65536, AppendLimit: 1048576, RelayLagLimit: 1_000_000, MinFreeDisk: 512e6,
 		CheckpointEvery: 1000, CheckpointInterval: 10 * time.Second,
 		S3Endpoint: "https://s3.amazonaws.com", S3Region: "us-east-1", ValueLimit: 1 << 20, UploadLimit: 10e9, UploadQuota: 100e9,
 		UploadExpiry: 24 * time.Hour, BlobGrace: 24 * time.Hour, FileExpiry: 720 * time.Hour,
@@ -54,7 +54,7 @@ func TestEverySettingIsRead(t *testing.T) {
 		"HISHAMOS_WORKERS=2", "HISHAMOS_LOG_LEVEL=debug", "HISHAMOS_LOG_FORMAT=text", "OPENAI_API_KEY=sk", "OPENAI_BASE_URL=http://m/v1",
 		"HISHAMOS_MODEL=m", "HISHAMOS_MAVEN_URL=http://mirror", "HISHAMOS_POSTGRES_BIN=/pg", "HISHAMOS_QUEUE_LIMIT=1",
 		"HISHAMOS_TENANT_QUEUE_SHARE=25", "HISHAMOS_TENANT_RATE=3", "HISHAMOS_STREAM_RATE=4", "HISHAMOS_EVENT_LIMIT=2048", "HISHAMOS_APPEND_LIMIT=4096", "HISHAMOS_READER_URL=postgres://reader@db/hishamos",
-		"HISHAMOS_RELAY_LAG_LIMIT=2", "HISHAMOS_MIN_FREE_DISK=1.5GiB", "HISHAMOS_IDEMPOTENCY_DAYS=30", "HISHAMOS_SHUTDOWN_GRACE=1m",
+		"HISHAMOS_RELAY_LAG_LIMIT=2", "HISHAMOS_RELAY_LINGER=3ms", "HISHAMOS_MIN_FREE_DISK=1.5GiB", "HISHAMOS_IDEMPOTENCY_DAYS=30", "HISHAMOS_SHUTDOWN_GRACE=1m",
 		"HISHAMOS_ANCHORS=file:/mnt/worm/notes?outside, git:/srv/repo?push=vault&outside, kafka:hishamos.checkpoints",
 		"HISHAMOS_CHECKPOINT_KEY=/run/secrets/key", "HISHAMOS_CHECKPOINT_EVERY=10", "HISHAMOS_CHECKPOINT_INTERVAL=1s",
 		"HISHAMOS_METRICS_LISTEN=:9464", "OTEL_EXPORTER_OTLP_ENDPOINT=http://c:4318/", "OTEL_EXPORTER_OTLP_HEADERS=a=b", "OTEL_TRACES_SAMPLER=Always_On",
@@ -70,7 +70,7 @@ func TestEverySettingIsRead(t *testing.T) {
 		KafkaBrokers: []string{"a:9092", "b:9092"}, KafkaPartitions: 16, KafkaReplication: 3, LogRetain: config.Retain{All: true},
 		Workers: 2, LogLevel: slog.LevelDebug, LogFormat: config.Text, OpenAIKey: config.NewSecret("sk"), OpenAIBaseURL: "http://m/v1",
 		Model: "m", MavenURL: "http://mirror", PostgresBin: "/pg", TokenRequests: 1000, TenantRequests: 5000, QueueLimit: 1,
-		TenantShare: 25, TenantRate: 3, StreamRate: 4, EventLimit: 2048, AppendLimit: 4096, ReaderURL: config.NewSecret("postgres://reader@db/hishamos"), RelayLagLimit: 2, MinFreeDisk: 3 << 29,
+		TenantShare: 25, TenantRate: 3, StreamRate: 4, EventLimit: 2048, AppendLimit: 4096, ReaderURL: config.NewSecret("postgres://reader@db/hishamos"), RelayLagLimit: 2, RelayLinger: 3 * time.Millisecond, MinFreeDisk: 3 << 29,
 		IdempotencyDays: 30, ShutdownGrace: time.Minute,
 		Anchors: config.Anchors{
 			{Kind: config.FileAnchor, Place: "/mnt/worm/notes", Outside: true},
@@ -161,6 +161,8 @@ func TestAWrongValueIsNamedWithItsFix(t *testing.T) {
 		{"HISHAMOS_ANCHORS", "file:/a,file:/a", "named twice", "such as file:/mnt/"},
 		{"HISHAMOS_ANCHORS", "kafka:hishamos.checkpoints", "part of this machine", "KAFKA_BROKERS"},
 		{"HISHAMOS_CHECKPOINT_INTERVAL", "1ms", "that often", "100ms"},
+		{"HISHAMOS_RELAY_LINGER", "2s", "too late", "10ms"},
+		{"HISHAMOS_RELAY_LINGER", "-1ms", "before they are there", "10ms"},
 		{"HISHAMOS_ENTIRELY_DIFFERENT", "4", "no such setting", "docs/reference/settings.md"},
 	} {
 		_, err := config.Load(minimal(tt.variable + "=" + tt.value))

@@ -107,6 +107,9 @@ func (c Config) ranges(vars map[string]string) error {
 	if c.ShutdownGrace < 0 {
 		errs = append(errs, invalid("HISHAMOS_SHUTDOWN_GRACE", "a time to wait cannot be negative", "write it like 20s or 2m"))
 	}
+	if c.RelayLinger < 0 || c.RelayLinger > time.Second {
+		errs = append(errs, invalid("HISHAMOS_RELAY_LINGER", "events would reach Kafka too late, or before they are there", "set it to 1s or less, such as 10ms, or to 0"))
+	}
 	if c.CheckpointInterval < 100*time.Millisecond {
 		errs = append(errs, invalid("HISHAMOS_CHECKPOINT_INTERVAL", "checkpoints cannot be made that often", "set it to 100ms or more, such as 10s"))
 	}

@@ -86,15 +86,16 @@ func (r *Remote) Run(ctx context.Context) {
 		for _, n := range nodes {
 			r.link(ctx, n, len(nodes))
 		}
-		next.Reset(r.patience())
+		next.Reset(r.patience(err))
 	}
 }
 
-// patience is how long to wait before nodes are looked for again.
-func (r *Remote) patience() time.Duration {
+// patience is how long to wait before nodes are looked for again, given what came
+// of the last time.
+func (r *Remote) patience(err error) time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.joined == 0 {
+	if r.joined == 0 && err == nil {
 		return lookForFirstNode
 	}
 	return lookForNodes

@@ -30,7 +30,7 @@ test: ## vet, then run every test, and whole nodes again without the express lan
 	go vet ./...
 	@mkdir -p bin && go build -o bin/testenv ./internal/testenv
 	go test -vet=off -tags planted,nomsgpack ./cmd/hishamos -run TestPlanted -count=1
-	@exec bin/testenv -vet=off -timeout=60m $(TESTFLAGS) ./... -- HISHAMOS_EXPRESS=off -vet=off -timeout=60m $(TESTFLAGS) ./cmd/hishamos -kills=8 -seeds=600
+	@exec bin/testenv -vet=off -timeout=20m $(TESTFLAGS) ./... -- HISHAMOS_EXPRESS=off -vet=off -timeout=20m $(TESTFLAGS) ./cmd/hishamos -kills=8 -seeds=600
 
 bench: build ## measure the hot paths; docs/reference/performance.md says what the figures mean
 	go test -run '^$$' -bench . -benchtime 2s ./internal/checkpoint ./internal/relay ./projections ./domain/run

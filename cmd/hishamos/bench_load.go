@@ -161,13 +161,13 @@ func (r *benchRun) w3(ctx context.Context) error {
 			err = errors.Join(err, r.run(s))
 		}
 		result := <-ended
-		took := time.Since(died)
+		took, longest := time.Since(died), pause()
 		all, repeated, reading := bench.Effects(effects)
 		if err := errors.Join(err, result.Err, reading); err != nil {
 			return err
 		}
 		values := map[string]float64{
-			"all_ended_after_kill_s": took.Seconds(), "longest_pause_s": pause().Seconds(), "runs_ended": float64(len(result.Each)),
+			"all_ended_after_kill_s": took.Seconds(), "longest_pause_s": longest.Seconds(), "runs_ended": float64(len(result.Each)),
 			"effects": float64(all - before), "effects_repeated": float64(repeated - repeatedBefore),
 		}
 		if err := r.emit(figure{Case: killed.name, Values: values}); err != nil {

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -78,11 +79,12 @@ func (c *Crowd) Wrong() error {
 	return c.wrong
 }
 
-// sendPatience is how long the starts that are under way at the end may take.
+// sendPatience is how long one start may take, whatever else is sent.
 const sendPatience = 20 * time.Second
 
-// patient returns a context for starts that go on for a while. It is one for all
-// of them: what a flood costs itself is missing to the server.
+// patient returns a context for starts that go on for a while, and ends those that
+// are under way for too long after that. It is one for all of them: what a flood
+// costs itself is missing to the server.
 func patient(sending context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(sending))
 	stop := context.AfterFunc(sending, func() { time.AfterFunc(sendPatience, cancel) })
@@ -91,25 +93,37 @@ func patient(sending context.Context) (context.Context, context.CancelFunc) {
 
 // Send has a tenant start one run.
 func (c *Crowd) Send(ctx context.Context, i int) {
+	began := time.Now()
 	err := c.start(ctx, c.tenants[i])
+	if took := time.Since(began); took > sendPatience {
+		c.note(errors.Join(fmt.Errorf("a start took %s, and may take %s", took.Round(time.Second), sendPatience), err))
+		return
+	}
 	switch kind := domain.KindOf(err); {
 	case err == nil:
 		c.done[i].Add(1)
 	case kind == domain.Exhausted || kind == domain.Unavailable:
 		c.shed[i].Add(1)
 	default:
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		if c.wrong == nil {
-			c.wrong = fmt.Errorf("neither 429 nor 503: %w", err)
-		}
+		c.note(fmt.Errorf("neither 429 nor 503: %w", err))
+	}
+}
+
+// note keeps the first answer that no overload explains.
+func (c *Crowd) note(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.wrong == nil {
+		c.wrong = err
 	}
 }
 
 // All has each tenant start one run, one after the other.
 func (c *Crowd) All(ctx context.Context) {
 	for i := range c.tenants {
-		c.Send(ctx, i)
+		one, cancel := context.WithTimeout(ctx, sendPatience)
+		c.Send(one, i)
+		cancel()
 	}
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"slices"
 
 	"github.com/hishamos/hishamos/domain"
 	"github.com/hishamos/hishamos/events"
@@ -76,7 +77,7 @@ func (n *node) importPages(ctx context.Context, pages <-chan []events.Record, sh
 		if k > 0 {
 			show(waiting[k-1].Position)
 		}
-		waiting = append([]events.Record(nil), waiting[k:]...)
+		waiting = slices.Clone(waiting[k:])
 	}
 	return imported{rest: waiting}
 }

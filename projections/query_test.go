@@ -358,9 +358,14 @@ func TestAStepThatIsNoTaskIsShownAsATaskIs(t *testing.T) {
 	}
 	rows := rowsOf[projections.Step](t, postgres.New(pgtest.AsWriter(t, b.DB.(*pgxpool.Pool))), projections.RunsDefinition(), 1)
 	for _, s := range rows {
-		if s.State == projections.Waiting {
+		if s.State == projections.Waiting || s.State == projections.Cancelled && s.Scheduled == nil {
 			t.Errorf("step %s of run %s has a row, and nothing happened to it", s.Path, s.Run)
 		}
+	}
+	var zeros int
+	err := b.DB.(*pgxpool.Pool).QueryRow(t.Context(), `select count(*) from steps where agent = '' or reason = '' or cost = 0 or not simulated`).Scan(&zeros)
+	if err != nil || zeros > 0 {
+		t.Errorf("%d rows hold a zero that takes room, %v", zeros, err)
 	}
 }
 

@@ -101,8 +101,8 @@ func (t *tail) poll(r *reader, limit int) (out []log.Message, left bool, err err
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	next, in := t.readers[r]
-	if !in {
-		return nil, t.err == nil, t.err
+	if !in { // what ended the tail since is not what the reader would meet next
+		return nil, true, nil
 	}
 	from := t.index(next)
 	to := min(from+limit, len(t.records))

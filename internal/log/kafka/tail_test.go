@@ -46,6 +46,23 @@ func publish(t *testing.T, l log.Log, p log.Partition, n int) {
 	}
 }
 
+// two opens two readers that share the tail of an empty partition.
+func two(t *testing.T, l log.Log, p log.Partition) (readers [2]log.Reader) {
+	t.Helper()
+	for i := range readers {
+		r, err := l.Open(t.Context(), p, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { r.Close() })
+		readers[i] = r
+		if _, err := r.Poll(1); err != nil { // at the end, so both are of the tail
+			t.Fatal(err)
+		}
+	}
+	return readers
+}
+
 // follow polls until a reader has had every record up to an offset, and checks
 // that none is missing or repeated.
 func follow(ctx context.Context, r log.Reader, next, end int64, limit func() int) error {
@@ -77,18 +94,7 @@ func TestAReaderThatLagsIsNeitherWaitedForNorLosesAnything(t *testing.T) {
 	l, p := sharing(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	var readers [2]log.Reader
-	for i := range readers {
-		r, err := l.Open(ctx, p, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer r.Close()
-		readers[i] = r
-		if _, err := r.Poll(1); err != nil { // at the end, so both are of the tail
-			t.Fatal(err)
-		}
-	}
+	readers := two(t, l, p)
 	const all = 5000
 	publish(t, l, p, all)
 	limit := func() int { return 50 }
@@ -103,6 +109,27 @@ func TestAReaderThatLagsIsNeitherWaitedForNorLosesAnything(t *testing.T) {
 		if err := follow(ctx, r, all, all+10, limit); err != nil {
 			t.Error("afterwards:", err)
 		}
+	}
+}
+
+func TestAReaderThatLagsGoesOnWhenAllOthersAreGone(t *testing.T) {
+	t.Parallel()
+	l, p := sharing(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	readers := two(t, l, p)
+	const all = 5000
+	publish(t, l, p, all)
+	limit := func() int { return 50 }
+	if err := follow(ctx, readers[0], 0, all, limit); err != nil {
+		t.Fatal(err)
+	}
+	if err := readers[0].Close(); err != nil { // the tail ends with its last reader
+		t.Fatal(err)
+	}
+	time.Sleep(50 * time.Millisecond) // its end has been taken in everywhere
+	if err := follow(ctx, readers[1], 0, all, limit); err != nil {
+		t.Error("left behind:", err)
 	}
 }
 

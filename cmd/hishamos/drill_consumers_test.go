@@ -270,8 +270,10 @@ func TestAnEventTypeOfTheNextBuildPausesItsPartitionUntilTheUpgrade(t *testing.T
 	old.reacting()
 
 	cancelled := drillRun()
+	work.mu.Lock() // no step is made before the run is cancelled
 	relaying.do(startDrill(cancelled))
 	relaying.do(commands.CancelRun{Run: cancelled, Reason: "drill"})
+	work.mu.Unlock()
 	paused := log.PartitionOf(string(cancelled), 4)
 	old.eventually("the pause is reported", func() bool {
 		for _, s := range old.status("runs").Partitions {

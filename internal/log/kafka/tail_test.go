@@ -13,23 +13,28 @@ import (
 	"github.com/hishamos/hishamos/internal/log/kafka"
 )
 
-// sharing opens a log that holds little ahead of its readers, with one topic.
-func sharing(t *testing.T) (log.Log, log.Partition) {
+// sharing opens logs of one broker that hold little ahead of their readers, with
+// one topic.
+func sharing(t *testing.T) (l, other log.Log, p log.Partition) {
 	t.Helper()
 	b, err := embedded.StartBroker(t.Context(), embedded.BrokerOptions{Dir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(b.Stop)
-	l, err := kafka.Open(t.Context(), kafka.Options{Brokers: []string{b.Addr()}, ReadBuffer: 400})
-	if err != nil {
-		t.Fatal(err)
+	open := func() log.Log {
+		l, err := kafka.Open(t.Context(), kafka.Options{Brokers: []string{b.Addr()}, ReadBuffer: 400})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { l.Close() })
+		return l
 	}
-	t.Cleanup(func() { l.Close() })
+	l = open()
 	if err := l.Create(t.Context(), []log.Topic{{Name: "t", Partitions: 1}}); err != nil {
 		t.Fatal(err)
 	}
-	return l, log.Partition{Topic: "t"}
+	return l, open(), log.Partition{Topic: "t"}
 }
 
 func publish(t *testing.T, l log.Log, p log.Partition, n int) {
@@ -91,7 +96,7 @@ func follow(ctx context.Context, r log.Reader, next, end int64, limit func() int
 
 func TestAReaderThatLagsIsNeitherWaitedForNorLosesAnything(t *testing.T) {
 	t.Parallel()
-	l, p := sharing(t)
+	l, _, p := sharing(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	readers := two(t, l, p)
@@ -114,7 +119,7 @@ func TestAReaderThatLagsIsNeitherWaitedForNorLosesAnything(t *testing.T) {
 
 func TestAReaderThatLagsGoesOnWhenAllOthersAreGone(t *testing.T) {
 	t.Parallel()
-	l, p := sharing(t)
+	l, _, p := sharing(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	readers := two(t, l, p)
@@ -127,15 +132,15 @@ func TestAReaderThatLagsGoesOnWhenAllOthersAreGone(t *testing.T) {
 	if err := readers[0].Close(); err != nil { // the tail ends with its last reader
 		t.Fatal(err)
 	}
-	time.Sleep(50 * time.Millisecond) // its end has been taken in everywhere
-	if err := follow(ctx, readers[1], 0, all, limit); err != nil {
+	publish(t, l, p, 10) // meanwhile the tail's end is taken in everywhere
+	if err := follow(ctx, readers[1], 0, all+10, limit); err != nil {
 		t.Error("left behind:", err)
 	}
 }
 
 func TestReadersThatComeAndGoAllSeeEveryRecord(t *testing.T) {
 	t.Parallel()
-	l, p := sharing(t)
+	l, _, p := sharing(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
 	const all = 20_000
@@ -162,5 +167,47 @@ func TestReadersThatComeAndGoAllSeeEveryRecord(t *testing.T) {
 		})
 	}
 	publish(t, l, p, all)
+	busy.Wait()
+}
+
+// Two processes write to one partition, by turns and at once, with pauses in which
+// a tail that is given nothing takes up reading again.
+func TestReadersSeeWhatOthersWriteBetweenWhatThisProcessWrites(t *testing.T) {
+	t.Parallel()
+	l, other, p := sharing(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	defer cancel()
+	readers := two(t, l, p)
+	end := int64(0)
+	next := [2]int64{}
+	write := func(to log.Log, n int) {
+		t.Helper()
+		publish(t, to, p, n)
+		end += int64(n)
+		for i, r := range readers {
+			if err := follow(ctx, r, next[i], end, func() int { return 100 }); err != nil {
+				t.Fatal(err)
+			}
+			next[i] = end
+		}
+	}
+	for range 3 {
+		write(l, 1000) // from here on nothing is fetched
+		write(other, 1)
+		write(l, 1)
+		write(l, 1000)
+		write(other, 300)
+	}
+	write(l, 1000)
+	var busy sync.WaitGroup
+	for _, writer := range []log.Log{l, other} {
+		busy.Go(func() { publish(t, writer, p, 3000) })
+	}
+	end += 6000
+	for i, r := range readers {
+		if err := follow(ctx, r, next[i], end, func() int { return 100 }); err != nil {
+			t.Fatal(err)
+		}
+	}
 	busy.Wait()
 }

@@ -66,8 +66,9 @@ create table stream_heads (
 create index stream_heads_open on stream_heads (kind, stream) where open;
 
 -- Every command id that was carried out, with its receipt. streams holds, in the
--- order of the writes and separated by spaces, `<stream>/<version>`. body is null
--- when the digest is not known (a rebuilt store); null matches any.
+-- order of the writes and separated by spaces, `<stream>/<version>`, unless that is
+-- no more than the last event tells. body is null when the digest is not known (a
+-- rebuilt store); null matches any.
 create table commands (
     tenant   text collate "C" not null,
     command  text collate "C" not null,

@@ -21,7 +21,7 @@ const (
 	readStreamSQL = `select ` + recordColumns + ` from events where stream = $1 and sequence > $2 order by sequence limit $3`
 	readAllSQL    = `select ` + recordColumns + ` from events where position > $1 order by position limit $2`
 	openSQL       = `select stream from stream_heads where open and kind = $1 and stream > $2 order by stream limit $3`
-	committedSQL  = `select tenant, command, body, first, last, recorded, streams from commands where tenant = $1 and command = $2`
+	committedSQL  = `select ` + commandColumns + ` from commands where tenant = $1 and command = $2`
 )
 
 // fresh makes the server plan a statement for its arguments and for the tables as

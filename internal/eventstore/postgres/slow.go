@@ -20,7 +20,10 @@ const (
 	// no other transaction is writing, and that one whose connection broke has ended.
 	lockSQL     = headSQL + ` for no key update`
 	versionsSQL = `select stream, version from stream_heads where stream = any($1::text[])`
-	commandsSQL = `select tenant, command, body, first, last, recorded, streams from commands
+	// What streams leaves out, the last event tells.
+	commandColumns = `tenant, command, body, first, last, recorded, case when streams <> '' then streams
+		else coalesce((select e.stream || '/' || e.sequence from events e where e.position = commands.last), '') end`
+	commandsSQL = `select ` + commandColumns + ` from commands
 		where (tenant, command) in (select * from unnest($1::text[], $2::text[]))`
 	claimsSQL = `select tenant, kind, key from claims
 		where (tenant, kind, key) in (select * from unnest($1::text[], $2::text[], $3::text[]))`

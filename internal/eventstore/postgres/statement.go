@@ -296,7 +296,7 @@ func (s *statement) bind(b *batch.Batch) (form shape, params [][]byte, formats [
 		c[3].int8(int64(k.Receipt.First))
 		c[4].int8(int64(k.Receipt.Last))
 		c[5].time(k.Receipt.Recorded)
-		c[6].text(formatStreams(k.Receipt.Streams))
+		c[6].text(formatStreams(k.Receipt))
 	}
 	for _, h := range b.Streams {
 		c := s.columns[2]
@@ -339,10 +339,14 @@ func (s *statement) bind(b *batch.Batch) (form shape, params [][]byte, formats [
 	return form, s.params, s.binary[:len(s.params)], nil
 }
 
-// formatStreams writes the streams of a receipt as their last events' ids.
-func formatStreams(streams []eventstore.StreamVersion) string {
+// formatStreams writes the streams of a receipt as their last events' ids. Of a
+// single stream with events that id is the last event's own, and is left out.
+func formatStreams(r eventstore.Receipt) string {
+	if len(r.Streams) == 1 && r.Last > 0 {
+		return ""
+	}
 	var out []byte
-	for i, s := range streams {
+	for i, s := range r.Streams {
 		if i > 0 {
 			out = append(out, ' ')
 		}

@@ -2,6 +2,7 @@ package log
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"sync"
 
@@ -88,11 +89,24 @@ type memory struct {
 // Memorable gives messages that several readers get a place to keep what they
 // are decoded to, so that it is done once. It returns the same slice.
 func Memorable(messages []Message) []Message {
+	if !slices.ContainsFunc(messages, func(m Message) bool { return m.memory == nil }) {
+		return messages
+	}
 	memories := make([]memory, len(messages))
 	for i := range messages {
-		messages[i].memory = &memories[i]
+		if messages[i].memory == nil {
+			messages[i].memory = &memories[i]
+		}
 	}
 	return messages
+}
+
+// Remember keeps with a message what it was made of by Encode, for readers in the
+// same process.
+func Remember(m Message, p Published) Message {
+	m.memory = &memory{published: p}
+	m.memory.once.Do(func() {})
+	return m
 }
 
 // Decode is the inverse of Encode. It checks forms, not hashes.

@@ -233,7 +233,8 @@ func (r *Relay) send(ctx context.Context, records []events.Record) error {
 		if rec.Position <= r.tails[p] {
 			continue
 		}
-		messages = append(messages, log.Encode(log.Published{Record: rec, Epoch: r.opts.Epoch, PrevPos: r.tails[p]}, r.opts.Partitions))
+		published := log.Published{Record: rec, Epoch: r.opts.Epoch, PrevPos: r.tails[p]}
+		messages = append(messages, log.Remember(log.Encode(published, r.opts.Partitions), published))
 		r.tails[p] = rec.Position
 		tails[p] = rec.Position
 	}

@@ -48,13 +48,7 @@ func (r *reader) join() bool {
 	if t == nil {
 		return false
 	}
-	r.tail = t
-	if r.own != nil {
-		if r.own != t.stream {
-			go r.own.close()
-		}
-		r.own = nil
-	}
+	r.tail, r.own = t, nil
 	return true
 }
 

@@ -63,9 +63,10 @@ type lane struct {
 }
 
 type entry struct {
-	record *sarama.Record
-	size   int
-	left   *countdown
+	message log.Message
+	record  *sarama.Record
+	size    int
+	left    *countdown
 }
 
 // countdown settles an Ack when all its messages are acknowledged.
@@ -224,7 +225,7 @@ func newEntry(m log.Message, left *countdown) entry {
 		hs[i] = sarama.RecordHeader{Key: piece(h.Key), Value: piece(h.Value)}
 		r.Headers[i] = &hs[i]
 	}
-	return entry{record: r, size: size, left: left}
+	return entry{message: m, record: r, size: size, left: left}
 }
 
 // Close implements log.Writer.

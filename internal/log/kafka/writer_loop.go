@@ -269,8 +269,11 @@ func (w *writer) receive(r response) {
 
 // acknowledge settles a lane's head; false: the writer ended.
 func (w *writer) acknowledge(ln *lane, block *sarama.ProduceResponseBlock, code sarama.KError) bool {
-	w.mu.Lock()
 	head := ln.head
+	if code == sarama.ErrNoError && block.Offset >= 0 && block.Offset >= ln.next {
+		w.log.written(ln.partition, block.Offset, head.entries)
+	}
+	w.mu.Lock()
 	n := int64(len(head.entries))
 	if code == sarama.ErrNoError && block.Offset >= 0 {
 		if block.Offset < ln.next {

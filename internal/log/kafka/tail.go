@@ -207,7 +207,7 @@ func (t *tail) take(records []log.Message) {
 // A tail that was given this many records in a row closes its stream. Once it is
 // given none for this long, others may be writing, and it opens one again.
 const (
-	feedsItself = 256
+	feedsItself = 64
 	silence     = 100 * time.Millisecond
 )
 

@@ -12,9 +12,9 @@ import (
 // of the processor time of a busy server; the embedded log keeps its newest part
 // in memory, of which a multiple would be too much.
 const (
-	garbageRoom  = 192 << 20 // bytes
+	garbageRoom  = 256 << 20 // bytes
 	leastGarbage = 50        // percent of what lives
-	mostGarbage  = 300
+	mostGarbage  = 600
 )
 
 // garbagePercent is the value of GOGC for so many living bytes.

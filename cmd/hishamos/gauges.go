@@ -14,7 +14,7 @@ import (
 	"github.com/hishamos/hishamos/domain/run"
 	"github.com/hishamos/hishamos/events"
 	"github.com/hishamos/hishamos/handlers"
-	"github.com/hishamos/hishamos/internal/dispatch"
+	"github.com/hishamos/hishamos/internal/eventstore"
 	"github.com/hishamos/hishamos/internal/log"
 	"github.com/hishamos/hishamos/internal/reaction"
 	"github.com/hishamos/hishamos/internal/telemetry"
@@ -189,83 +189,44 @@ func (n *node) deadLetters(ctx context.Context) map[string]int64 {
 	return out
 }
 
-// tally counts what runs, steps and models did. It stands beside the way of
-// commands: what comes faster than it can count is counted as missing.
-type tally struct {
-	n    *node
-	todo chan []events.Record
-}
-
-// tallyBacklog is how many commits may wait to be counted.
-const tallyBacklog = 4096
-
-func newTally(n *node) *tally { return &tally{n: n, todo: make(chan []events.Record, tallyBacklog)} }
-
-// take does not wait.
-func (m *tally) take(records []events.Record) {
-	var told []events.Record
-	for _, r := range records {
-		if telemetry.Tells(r) {
-			told = append(told, r)
+// count has what a run's command led to counted, once it has committed.
+func (n *node) count(state any, decided []events.Event) func(time.Time, eventstore.Receipt) {
+	s, ok := state.(run.State)
+	if !ok {
+		return nil
+	}
+	type told struct {
+		event   events.Event
+		subject telemetry.Subject
+	}
+	var all []told
+	for _, e := range decided {
+		if path, tells := telemetry.Of(e); tells {
+			all = append(all, told{e, n.subject(s, path)})
 		}
 	}
-	if len(told) == 0 {
-		return
+	if len(all) == 0 {
+		return nil
 	}
-	select {
-	case m.todo <- told:
-	default:
-		for range told {
-			m.n.metrics.Uncounted("overrun")
+	return func(at time.Time, r eventstore.Receipt) {
+		for _, t := range all {
+			envelope := events.Envelope{Stream: r.Streams[0].Stream, Time: at, Recorded: r.Recorded}
+			n.metrics.Told(events.Recorded[events.Event]{Envelope: envelope, Event: t.event}, t.subject)
 		}
 	}
 }
 
-// run counts until the context ends.
-func (m *tally) run(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case records := <-m.todo:
-			for _, r := range records {
-				m.n.metrics.Told(r, func(path domain.StepPath) telemetry.Subject { return m.subject(ctx, r, path) })
-			}
-		}
+// subject is what a step of a run is counted as. The names of tenants' own
+// workflows are their words; all tenants share the metrics of a process.
+func (n *node) subject(s run.State, path domain.StepPath) telemetry.Subject {
+	out := telemetry.Subject{Workflow: s.Workflow(), Agent: s.Agent(path)}
+	if _, stock := n.library.Workflow(out.Workflow); !stock {
+		out.Workflow = telemetry.Other
 	}
-}
-
-// subject asks the run, whose state is in memory while it runs. What cannot be
-// told is counted as `other`.
-func (m *tally) subject(ctx context.Context, r events.Record, path domain.StepPath) telemetry.Subject {
-	s, _, err := dispatch.Observe(ctx, m.n.dispatcher, r.Stream, r.Sequence, func(s run.State) telemetry.Subject {
-		return telemetry.Subject{Workflow: s.Workflow(), Agent: s.Agent(path)}
-	})
-	if err != nil {
-		m.n.logger.DebugContext(ctx, "count an event", telemetry.Stream, r.Stream, telemetry.Error, err)
+	if _, stock := n.library.Agent(out.Agent); !stock {
+		out.Agent = telemetry.Other
 	}
-	// The names of tenants' own workflows are their words; all tenants share the
-	// metrics of a process.
-	if _, stock := m.n.library.Workflow(s.Workflow); !stock {
-		s.Workflow = telemetry.Other
-	}
-	if _, stock := m.n.library.Agent(s.Agent); !stock {
-		s.Agent = telemetry.Other
-	}
-	return s
-}
-
-// watchMetrics begins to count; scrapes ask for the state from now on.
-func (n *node) watchMetrics() {
-	n.tally = newTally(n)
-	ctx, stop := context.WithCancel(context.Background())
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		n.tally.run(ctx)
-	}()
-	n.onClose(func(context.Context) error { stop(); <-ended; return nil })
-	n.metrics.Scraped(scrapeTime, n.state)
+	return out
 }
 
 // serveMetrics serves the metrics alone, at an address of their own.

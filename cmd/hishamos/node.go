@@ -52,7 +52,6 @@ type node struct {
 	dispatcher *dispatch.Dispatcher
 	commands   commands.Dispatcher // the dispatcher, watched
 	tracer     *telemetry.Tracer   // nil: no traces are kept
-	tally      *tally
 	hub        *live.Hub
 	wakes      *splitter
 	log        log.Log
@@ -121,7 +120,7 @@ func openNode(ctx context.Context, cfg config.Config, logger *slog.Logger, show 
 		return nil, err
 	}
 	n.dispatcher = dispatch.New(tracing.Store(n.tracer, n.store), dispatch.Options{
-		Level: func() int { return int(n.level.Load()) }, Sealer: n.ring,
+		Level: func() int { return int(n.level.Load()) }, Sealer: n.ring, Watch: n.count,
 		Limits: dispatch.Limits{
 			Working: min(cfg.QueueLimit, workingLimit), Waiting: cfg.QueueLimit, TenantWaiting: n.tenantShare(),
 			TenantRate: cfg.TenantRate, StreamRate: cfg.StreamRate,
@@ -133,7 +132,7 @@ func openNode(ctx context.Context, cfg config.Config, logger *slog.Logger, show 
 	}
 	n.hub = live.New(n.queries, live.Options{Log: logger})
 	n.wakes = newSplitter(n.store.Wake())
-	n.watchMetrics()
+	n.metrics.Scraped(scrapeTime, n.state) // from now on they ask for the state
 	return n, nil
 }
 
@@ -149,7 +148,6 @@ func (n *node) tenantShare() int { return max(1, n.cfg.QueueLimit*n.cfg.TenantSh
 func (n *node) committed(records []events.Record) {
 	n.metrics.Committed(records)
 	n.hub.Committed(records)
-	n.tally.take(records)
 	if r := n.relay.Load(); r != nil {
 		r.Feed(records)
 	}

@@ -33,6 +33,9 @@ type Options struct {
 	Limits Limits
 	// Sealer protects what has a class; nil: nothing is protected.
 	Sealer Sealer
+	// Watch, if not nil, is told what was decided and the state that it leads to,
+	// which it must not keep. What it returns is called once that has committed.
+	Watch func(state any, decided []events.Event) (committed func(at time.Time, r eventstore.Receipt))
 }
 
 // Dispatcher implements commands.Dispatcher.
@@ -80,6 +83,9 @@ func New(store eventstore.Store, opts Options, aggregates ...Aggregate) *Dispatc
 	}
 	if opts.Sealer == nil {
 		opts.Sealer = plain{}
+	}
+	if opts.Watch == nil {
+		opts.Watch = func(any, []events.Event) func(time.Time, eventstore.Receipt) { return nil }
 	}
 	d := &Dispatcher{store: store, opts: opts, aggregates: make(map[string]Aggregate, len(aggregates)), cache: newCache(opts.CacheStreams), gate: newGate(opts.Limits)}
 	for _, a := range aggregates {
@@ -220,11 +226,16 @@ func (d *Dispatcher) try(ctx context.Context, q *queue, a Aggregate, r commands.
 	pending := d.store.Submit(ctx, appendOf(r, write))
 	ticket := q.advance(a, written)
 	q.content = content
+	committed := d.opts.Watch(q.state, decided)
 	q.unlock()
 
 	got, err := pending.Wait()
 	failpoint.Hit("dispatch.after_commit")
-	q.done(ticket, err == nil && !got.Replayed)
+	fresh := err == nil && !got.Replayed
+	q.done(ticket, fresh)
+	if fresh && committed != nil {
+		committed(now, got)
+	}
 	var conflict *eventstore.ConflictError
 	switch {
 	case errors.As(err, &conflict):

@@ -347,3 +347,29 @@ func TestAStreamWithAFreshIDIsNotReadAndOneThatIsThereAllTheSameIsRespected(t *t
 		t.Errorf("%d events, want 1", n)
 	}
 }
+
+func TestWhoWatchesIsToldOnceOfWhatHasCommitted(t *testing.T) {
+	t.Parallel()
+	store := memory.New(memory.Options{})
+	var states []any
+	told := 0
+	d := dispatch.New(store, dispatch.Options{Watch: func(state any, decided []events.Event) func(time.Time, eventstore.Receipt) {
+		states = append(states, state)
+		return func(_ time.Time, r eventstore.Receipt) {
+			if told += len(decided); int(r.Last) != told {
+				t.Errorf("told of %d events, the receipt ends at %d", told, r.Last)
+			}
+		}
+	}}, dispatch.For(rotations))
+	for _, r := range []commands.Request{issue("a"), issue("a"), issue("b"), rotate("c"), rotate("c")} {
+		if _, err := d.Do(t.Context(), r); err != nil && !errors.Is(err, errIssued) {
+			t.Fatal(err)
+		}
+	}
+	if n := versions(t, store); told != n || n != 2 {
+		t.Errorf("told of %d events, %d have committed", told, n)
+	}
+	if len(states) < 2 || states[0] != 1 || states[1] != 2 {
+		t.Errorf("states %v, want those that the events lead to", states)
+	}
+}

@@ -43,7 +43,6 @@ type Metrics struct {
 	stepDuration    *prometheus.HistogramVec
 	tokens          *prometheus.CounterVec
 	cost            *prometheus.CounterVec
-	undecodable     *prometheus.CounterVec
 	expressed       *prometheus.CounterVec
 	uploaded        *prometheus.CounterVec
 
@@ -76,14 +75,11 @@ func NewMetrics(version string) *Metrics {
 	m.stepDuration = m.histogram("hishamos_step_duration_seconds", "Time a worker took for a step that it completed.", slow, "agent")
 	m.tokens = m.counter("hishamos_tokens_total", "Tokens of model calls, by kind: `input`, `cached_input`, `cache_write`, `output` or `reasoning`.", "agent", "provider", "model", "kind")
 	m.cost = m.counter("hishamos_cost_usd_total", "Amount charged for model calls, in US dollars. The exact amounts are in the events.", "agent", "provider", "model")
-	m.undecodable = m.counter("hishamos_events_uncounted_total", "Committed events that the metrics of runs, steps and tokens lack, by reason: `unreadable` or `overrun`.", "reason")
 	m.expressed = m.counter("hishamos_express_events_total", "Committed events handed to this process's own reactions before Kafka did.")
 	m.uploaded = m.counter("hishamos_upload_bytes_total", "Bytes of uploaded files that were kept, before they are encrypted.")
 	m.gauge("hishamos_build_info", "Always 1; the version is a label.", "version").WithLabelValues(version).Set(1)
 	m.streams.WithLabelValues()
 	m.expressed.WithLabelValues()
-	m.undecodable.WithLabelValues("overrun")
-	m.undecodable.WithLabelValues("unreadable")
 	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }

@@ -42,98 +42,70 @@ func (b *bound) of(value string) string {
 // Subject is what the metrics of a run are told apart by.
 type Subject struct{ Workflow, Agent string }
 
-// tellers says what an event of a run adds to the metrics.
-var tellers = map[string]func(*Metrics, events.Record, fact, Subject){
-	events.RunStarted{}.EventType():    func(m *Metrics, _ events.Record, _ fact, s Subject) { m.started.WithLabelValues(s.Workflow).Inc() },
-	events.RunCompleted{}.EventType():  ended("completed"),
-	events.RunFailed{}.EventType():     ended("failed"),
-	events.RunCancelled{}.EventType():  ended("cancelled"),
-	events.StepCompleted{}.EventType(): stepCompleted,
-	events.StepFailed{}.EventType():    stepFailed,
-	events.StepLapsed{}.EventType():    stepEnded("lapsed"),
-	events.StepSkipped{}.EventType():   stepEnded("skipped"),
-	events.TokensSpent{}.EventType():   spent,
-}
-
-// Tells reports whether Told has something to count in an event.
-func Tells(r events.Record) bool { return tellers[r.Type] != nil }
-
-// fact is what the metrics read of an event: fields that are never sealed.
-type fact struct {
-	path    domain.StepPath
-	started time.Time
-	retryAt *time.Time
-	usage   domain.Usage
-}
-
-func factOf(e events.Event) fact {
+// Of is the step that an event is about, if any; tells says that Told counts
+// something of it.
+func Of(e events.Event) (path domain.StepPath, tells bool) {
 	switch e := e.(type) {
-	case events.StepCompleted:
-		return fact{path: e.Path, started: e.Started}
-	case events.StepFailed:
-		return fact{path: e.Path, retryAt: e.RetryAt}
-	case events.StepLapsed:
-		return fact{path: e.Path}
-	case events.StepSkipped:
-		return fact{path: e.Path}
-	case events.TokensSpent:
-		return fact{path: e.Path, usage: e.Usage}
+	case events.RunStarted, events.RunCompleted, events.RunCancelled:
+		return "", true
 	case events.RunFailed:
-		return fact{path: e.Path}
+		return e.Path, true
+	case events.StepCompleted:
+		return e.Path, true
+	case events.StepFailed:
+		return e.Path, true
+	case events.StepLapsed:
+		return e.Path, true
+	case events.StepSkipped:
+		return e.Path, true
+	case events.TokensSpent:
+		return e.Path, true
 	}
-	return fact{}
+	return "", false
 }
 
-// Told counts runs, steps, tokens and cost of a fresh event. Of is asked for the
-// workflow of its run and the agent of a step.
-func (m *Metrics) Told(r events.Record, of func(domain.StepPath) Subject) {
-	tell := tellers[r.Type]
-	if tell == nil {
-		return
-	}
-	e, err := r.Decode()
-	if err != nil {
-		m.Uncounted("unreadable")
-		return
-	}
-	f := factOf(e.Event)
-	s := of(f.path)
-	tell(m, r, f, Subject{m.workflows.of(s.Workflow), m.agents.of(s.Agent)})
-}
-
-// Uncounted counts an event that Told could not.
-func (m *Metrics) Uncounted(reason string) { m.undecodable.WithLabelValues(reason).Inc() }
-
-func ended(outcome string) func(*Metrics, events.Record, fact, Subject) {
-	return func(m *Metrics, r events.Record, _ fact, s Subject) {
-		m.runs.WithLabelValues(s.Workflow, outcome).Inc()
-		if began, ok := bornAt(r.Stream); ok {
-			m.runDuration.WithLabelValues(s.Workflow).Observe(max(0, r.Recorded.Sub(began).Seconds()))
+// Told counts runs, steps, tokens and cost of a fresh event, of which the envelope
+// needs no more than the stream and the times.
+func (m *Metrics) Told(r events.Recorded[events.Event], s Subject) {
+	s = Subject{m.workflows.of(s.Workflow), m.agents.of(s.Agent)}
+	switch e := r.Event.(type) {
+	case events.RunStarted:
+		m.started.WithLabelValues(s.Workflow).Inc()
+	case events.RunCompleted:
+		m.ended(r.Envelope, s, "completed")
+	case events.RunFailed:
+		m.ended(r.Envelope, s, "failed")
+	case events.RunCancelled:
+		m.ended(r.Envelope, s, "cancelled")
+	case events.StepCompleted:
+		m.steps.WithLabelValues(s.Agent, "completed").Inc()
+		if !e.Started.IsZero() {
+			m.stepDuration.WithLabelValues(s.Agent).Observe(max(0, r.Time.Sub(e.Started).Seconds()))
 		}
+	case events.StepFailed:
+		outcome := "failed"
+		if e.RetryAt != nil {
+			outcome = "retried"
+		}
+		m.steps.WithLabelValues(s.Agent, outcome).Inc()
+	case events.StepLapsed:
+		m.steps.WithLabelValues(s.Agent, "lapsed").Inc()
+	case events.StepSkipped:
+		m.steps.WithLabelValues(s.Agent, "skipped").Inc()
+	case events.TokensSpent:
+		m.spent(e.Usage, s)
 	}
 }
 
-func stepEnded(outcome string) func(*Metrics, events.Record, fact, Subject) {
-	return func(m *Metrics, _ events.Record, _ fact, s Subject) { m.steps.WithLabelValues(s.Agent, outcome).Inc() }
-}
-
-func stepCompleted(m *Metrics, r events.Record, f fact, s Subject) {
-	m.steps.WithLabelValues(s.Agent, "completed").Inc()
-	if !f.started.IsZero() {
-		m.stepDuration.WithLabelValues(s.Agent).Observe(max(0, r.Time.Sub(f.started).Seconds()))
+func (m *Metrics) ended(e events.Envelope, s Subject, outcome string) {
+	m.runs.WithLabelValues(s.Workflow, outcome).Inc()
+	if began, ok := bornAt(e.Stream); ok {
+		m.runDuration.WithLabelValues(s.Workflow).Observe(max(0, e.Recorded.Sub(began).Seconds()))
 	}
 }
 
-func stepFailed(m *Metrics, _ events.Record, f fact, s Subject) {
-	outcome := "failed"
-	if f.retryAt != nil {
-		outcome = "retried"
-	}
-	m.steps.WithLabelValues(s.Agent, outcome).Inc()
-}
-
-func spent(m *Metrics, _ events.Record, f fact, s Subject) {
-	u, model := f.usage, m.models.of(f.usage.Model)
+func (m *Metrics) spent(u domain.Usage, s Subject) {
+	model := m.models.of(u.Model)
 	for _, k := range [...]struct {
 		kind string
 		n    int64

@@ -139,7 +139,7 @@ type Recorded[E Event] struct {
 }
 
 // Decode returns the record's event.
-func (r Record) Decode() (Recorded[Event], error) {
+func (r *Record) Decode() (Recorded[Event], error) {
 	e, err := Decode(r.Type, r.Version, r.Data)
 	return Recorded[Event]{Envelope: r.Envelope, Event: e}, err
 }

@@ -109,13 +109,15 @@ func Remember(m Message, p Published) Message {
 	return m
 }
 
-// Decode is the inverse of Encode. It checks forms, not hashes.
-func Decode(m Message) (Published, error) {
+// Decode is the inverse of Encode. It checks forms, not hashes. What it returns
+// must not be changed: other readers may have got the same.
+func Decode(m Message) (*Published, error) {
 	if m.memory == nil {
-		return decode(m)
+		p, err := decode(m)
+		return &p, err
 	}
 	m.memory.once.Do(func() { m.memory.published, m.memory.err = decode(m) })
-	return m.memory.published, m.memory.err
+	return &m.memory.published, m.memory.err
 }
 
 func decode(m Message) (Published, error) {

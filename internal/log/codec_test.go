@@ -48,7 +48,7 @@ func TestARecordSurvivesTheWayThroughKafkaWithItsHash(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(want, got); diff != "" {
+	if diff := cmp.Diff(want, *got); diff != "" {
 		t.Fatal(diff)
 	}
 	if got.Hash != events.ChainHash(got.PrevHash, events.LeafHash(got.Envelope, got.Data)) {

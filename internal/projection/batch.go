@@ -32,7 +32,7 @@ type poison struct {
 // streamEvents are a stream's events of a batch, in order.
 type streamEvents struct {
 	stream  domain.StreamID
-	records []events.Record
+	records []*events.Record
 	decoded []events.Recorded[events.Event]
 	poison  *poison // what stopped the stream, if anything did
 }
@@ -44,7 +44,7 @@ func newBatch(d map[string]func(*Rows, events.Recorded[events.Event]), c *cache,
 }
 
 // group splits records by stream, keeping each stream's order.
-func group(records []events.Record) []*streamEvents {
+func group(records []*events.Record) []*streamEvents {
 	index := make(map[domain.StreamID]*streamEvents, len(records)/4+1)
 	var groups []*streamEvents
 	for _, r := range records {
@@ -61,6 +61,7 @@ func group(records []events.Record) []*streamEvents {
 
 // decode decodes what the handlers want, up to the first event that cannot be.
 func (b *batch) decode(g *streamEvents) {
+	g.decoded = make([]events.Recorded[events.Event], 0, len(g.records))
 	for _, r := range g.records {
 		if b.handlers[r.Type] == nil {
 			continue

@@ -139,7 +139,7 @@ func (f *Feed) take(ctx context.Context, messages []log.Message) error {
 	if len(messages) == 0 {
 		return nil
 	}
-	var fresh []events.Record
+	fresh := make([]*events.Record, 0, len(messages))
 	next := f.at
 	for _, m := range messages {
 		p, err := log.Decode(m)
@@ -160,10 +160,10 @@ func (f *Feed) take(ctx context.Context, messages []log.Message) error {
 				}
 				fresh = nil
 			}
-			if unknown(p.Record) {
-				return f.pause(ctx, fresh, next, p.Record)
+			if unknown(&p.Record) {
+				return f.pause(ctx, fresh, next, &p.Record)
 			}
-			fresh = append(fresh, p.Record)
+			fresh = append(fresh, &p.Record)
 			next.Position = p.Position
 		}
 		next.Epoch, next.Offset = p.Epoch, m.Offset+1
@@ -172,7 +172,7 @@ func (f *Feed) take(ctx context.Context, messages []log.Message) error {
 }
 
 // unknown reports whether an event is newer than this build of the program.
-func unknown(r events.Record) bool {
+func unknown(r *events.Record) bool {
 	t, ok := events.Lookup(r.Type)
 	return !ok || r.Version > t.Version
 }
@@ -182,7 +182,7 @@ var errPaused = errors.New("paused")
 
 // pause applies what came before an event that this build does not know, and
 // stops there.
-func (f *Feed) pause(ctx context.Context, fresh []events.Record, next Checkpoint, r events.Record) error {
+func (f *Feed) pause(ctx context.Context, fresh []*events.Record, next Checkpoint, r *events.Record) error {
 	if err := f.flush(ctx, fresh, next); err != nil {
 		return err
 	}
@@ -197,7 +197,7 @@ func (f *Feed) pause(ctx context.Context, fresh []events.Record, next Checkpoint
 }
 
 // flush applies records and commits the rows with the checkpoint.
-func (f *Feed) flush(ctx context.Context, records []events.Record, next Checkpoint) error {
+func (f *Feed) flush(ctx context.Context, records []*events.Record, next Checkpoint) error {
 	next.Mark = next.done()
 	if len(records) == 0 {
 		// A checkpoint that only says which records were repeats can wait.
@@ -219,7 +219,7 @@ func (f *Feed) flush(ctx context.Context, records []events.Record, next Checkpoi
 }
 
 // open groups records by stream and leaves out those of parked streams.
-func (f *Feed) open(records []events.Record) []*streamEvents {
+func (f *Feed) open(records []*events.Record) []*streamEvents {
 	groups := group(records)
 	kept := groups[:0]
 	for _, g := range groups {

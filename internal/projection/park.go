@@ -95,14 +95,15 @@ func (f *Feed) Requeue(ctx context.Context) (int, error) {
 
 // history reads the events of a parked stream from the one that failed up to
 // what the partition has applied; later ones come by themselves.
-func (f *Feed) history(ctx context.Context, p Parked) ([]events.Record, error) {
-	var records []events.Record
+func (f *Feed) history(ctx context.Context, p Parked) ([]*events.Record, error) {
+	var records []*events.Record
 	for after := p.Sequence - 1; ; {
 		page, err := f.runner.events.ReadStream(ctx, p.Stream, after, fillBatch)
 		if err != nil {
 			return nil, fmt.Errorf("read stream %s: %w", p.Stream, err)
 		}
-		for _, r := range page {
+		for i := range page {
+			r := &page[i]
 			if r.Position > f.at.done() {
 				return records, nil
 			}

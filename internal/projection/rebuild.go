@@ -199,8 +199,9 @@ func (f *filling) read(ctx context.Context, after domain.Position, out chan<- st
 			return nil
 		}
 		after = records[len(records)-1].Position
-		wanted := records[:0]
-		for _, r := range records {
+		wanted := make([]*events.Record, 0, len(records))
+		for i := range records {
+			r := &records[i]
 			if unknown(r) {
 				return fmt.Errorf("%s v%d at position %d: %w", r.Type, r.Version, r.Position, events.ErrUnknownType)
 			}

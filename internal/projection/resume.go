@@ -18,7 +18,7 @@ const fillBatch = 2000
 
 // fill applies records, then the partition's events up to a position from the
 // store. It is how a hole in the log is mended, whatever made it.
-func (f *Feed) fill(ctx context.Context, records []events.Record, next Checkpoint, to domain.Position) (Checkpoint, error) {
+func (f *Feed) fill(ctx context.Context, records []*events.Record, next Checkpoint, to domain.Position) (Checkpoint, error) {
 	if err := f.flush(ctx, records, next); err != nil {
 		return next, err
 	}
@@ -39,8 +39,9 @@ func (f *Feed) fill(ctx context.Context, records []events.Record, next Checkpoin
 			return next, fmt.Errorf("the store ends before position %d, which the log has", to)
 		}
 		after = all[len(all)-1].Position
-		var mine []events.Record
-		for _, r := range all {
+		var mine []*events.Record
+		for i := range all {
+			r := &all[i]
 			if log.TopicOf(r.Type) != f.partition.Topic || log.PartitionOf(string(r.Stream), f.partitions) != f.partition.ID {
 				continue
 			}

@@ -105,19 +105,20 @@ func (f *feed) take(ctx context.Context, m log.Message) error {
 			return err
 		}
 	}
-	return f.accept(p.Record, mark{p.Position, m.Offset, p.Epoch, false})
+	return f.accept(&p.Record, mark{p.Position, m.Offset, p.Epoch, false})
 }
 
 // backfillPage is how many events are read at once to fill a hole.
 const backfillPage = 1000
 
-func (f *feed) backfill(ctx context.Context, until log.Published) error {
+func (f *feed) backfill(ctx context.Context, until *log.Published) error {
 	for after := f.last; ; {
 		page, err := f.store.ReadAll(ctx, after, backfillPage)
 		if err != nil {
 			return fmt.Errorf("backfill %s: %w", f.partition, err)
 		}
-		for _, r := range page {
+		for i := range page {
+			r := &page[i]
 			if r.Position >= until.Position {
 				return nil
 			}
@@ -137,7 +138,7 @@ func (f *feed) backfill(ctx context.Context, until log.Published) error {
 	}
 }
 
-func (f *feed) accept(r events.Record, m mark) error {
+func (f *feed) accept(r *events.Record, m mark) error {
 	if _, known := events.Lookup(r.Type); !known {
 		return &PausedError{f.partition, r.Position, r.Type}
 	}
@@ -160,7 +161,7 @@ func (f *feed) accept(r events.Record, m mark) error {
 		return &PausedError{f.partition, r.Position, r.Type}
 	case err != nil:
 		f.pass(r, m)
-		return &PoisonError{r, err}
+		return &PoisonError{*r, err}
 	}
 	f.last = r.Position
 	f.pending = append(f.pending, m)
@@ -169,12 +170,12 @@ func (f *feed) accept(r events.Record, m mark) error {
 }
 
 // wants reports whether a record is for the reaction.
-func (f *feed) wants(r events.Record) bool {
+func (f *feed) wants(r *events.Record) bool {
 	return f.types[r.Type] && (!f.only || r.Index == r.Count-1)
 }
 
 // pass takes a record that needs no handling.
-func (f *feed) pass(r events.Record, m mark) {
+func (f *feed) pass(r *events.Record, m mark) {
 	f.last = r.Position
 	m.handled = true
 	f.pending = append(f.pending, m)
@@ -183,7 +184,7 @@ func (f *feed) pass(r events.Record, m mark) {
 
 // inHand reports whether an event came by the express lane and is not handled
 // yet: the resume point must not pass its Kafka copy.
-func (f *feed) inHand(r events.Record) bool {
+func (f *feed) inHand(r *events.Record) bool {
 	l, ok := f.lanes[r.Stream]
 	return ok && r.Sequence >= l.current
 }
@@ -191,7 +192,7 @@ func (f *feed) inHand(r events.Record) bool {
 // express accepts fresh commits of streams in this partition before their
 // Kafka copies arrive. It takes a stream's event only directly after the last
 // one it knows of; anything else comes from Kafka.
-func (f *feed) express(r events.Record) {
+func (f *feed) express(r *events.Record) {
 	if r.Sequence != f.done[r.Stream]+1 || r.Position <= f.from {
 		return
 	}
@@ -205,7 +206,7 @@ func (f *feed) express(r events.Record) {
 }
 
 // decode is what the reaction is given of a record.
-func (f *feed) decode(r events.Record) (events.Recorded[events.Event], error) {
+func (f *feed) decode(r *events.Record) (events.Recorded[events.Event], error) {
 	t, known := events.Lookup(r.Type)
 	switch {
 	case !f.bare:

@@ -109,7 +109,7 @@ func TestEveryEventIsHandedOutOnceInTheOrderOfItsStreamWhateverArrivesTwiceOrNot
 		seen := make(map[domain.StreamID]domain.Sequence)
 		for i, m := range messages {
 			if rng.IntN(3) == 0 { // the express lane comes first
-				f.express(records[i])
+				f.express(&records[i])
 			}
 			if rng.IntN(5) > 0 || i == len(messages)-1 { // some records are lost on Kafka
 				for range 1 + rng.IntN(2) { // and some come twice
@@ -154,7 +154,7 @@ func TestOnlyTheLastEventOfAnAppendIsHandedOutIfItSpeaksForAll(t *testing.T) {
 	f := newFeed(topic, parts, Reaction{Types: []string{"token.rotated"}, Last: true}, 0, Resume{}, store)
 	for i, r := range records {
 		if i < 6 {
-			f.express(r)
+			f.express(&r)
 		}
 	}
 	var prev domain.Position
@@ -183,7 +183,7 @@ func TestTheResumePointNeverPassesAnEventThatIsNotHandled(t *testing.T) {
 	store, messages := history(t, 1, 2, 3)
 	records, _ := store.ReadAll(t.Context(), 0, 10)
 	f := feedOf(store, Resume{})
-	f.express(records[0])
+	f.express(&records[0])
 	e, ok := f.next()
 	if !ok {
 		t.Fatal("the express event was not handed out")

@@ -117,7 +117,7 @@ func (w *worker) redeliver(ctx context.Context, r Requeue) error {
 	if len(page) == 0 || page[0].Position != r.Position {
 		return w.s.opts.Requeues.Done(ctx, w.s.reaction.Name, r) // no event of this log
 	}
-	e, err := w.feed.decode(page[0])
+	e, err := w.feed.decode(&page[0])
 	if err != nil {
 		if err := w.s.opts.bury(w.s.reaction.Name, page[0].Envelope, page[0].Data, err); err != nil {
 			return err

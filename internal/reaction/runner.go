@@ -142,8 +142,9 @@ func (r *Runner) Partitions() int {
 // Express hands fresh commits to the reactions that own their partitions here.
 // The Kafka copies are then recognised and dropped.
 func (r *Runner) Express(records []events.Record) {
-	parts := make(map[log.Partition][]events.Record)
-	for _, rec := range records {
+	parts := make(map[log.Partition][]*events.Record)
+	for i := range records {
+		rec := &records[i]
 		p := log.Partition{Topic: log.TopicOf(rec.Type), ID: log.PartitionOf(string(rec.Stream), r.opts.Partitions)}
 		parts[p] = append(parts[p], rec)
 	}

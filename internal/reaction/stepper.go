@@ -55,7 +55,7 @@ func (s *Stepper) Step(ctx context.Context, max int) (bool, error) {
 }
 
 // Express hands over a fresh commit before its Kafka copy.
-func (s *Stepper) Express(r events.Record) { s.feed.express(r) }
+func (s *Stepper) Express(r events.Record) { s.feed.express(&r) }
 
 // Close stops reading.
 func (s *Stepper) Close() error { return s.reader.Close() }

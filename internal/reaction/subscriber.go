@@ -142,7 +142,7 @@ func (s *subscriber) begin(ctx context.Context, taken []log.Partition, workers *
 		w := &worker{
 			s: s, partition: p,
 			feed: newFeed(p, s.opts.Partitions, s.reaction, s.from, resumes[i], s.opts.Store),
-			acks: make(chan outcome, maxLoad), fresh: make(chan []events.Record, 256),
+			acks: make(chan outcome, maxLoad), fresh: make(chan []*events.Record, 256),
 			again: make(map[domain.StreamID]Requeue),
 		}
 		s.mu.Lock()
@@ -193,7 +193,7 @@ func (s *subscriber) inPartitions(ps []log.Partition) func(domain.StreamID) bool
 
 // express hands fresh commits to the partitions that are owned here; other
 // reactions read the same slices. What does not fit is left to Kafka.
-func (s *subscriber) express(parts map[log.Partition][]events.Record) {
+func (s *subscriber) express(parts map[log.Partition][]*events.Record) {
 	for p, records := range parts {
 		s.mu.Lock()
 		w := s.owned[p]
@@ -224,7 +224,7 @@ type worker struct {
 	partition log.Partition
 	feed      *feed
 	acks      chan outcome
-	fresh     chan []events.Record
+	fresh     chan []*events.Record
 	saved     Resume
 	again     map[domain.StreamID]Requeue // handed out again and not answered
 }

@@ -98,7 +98,7 @@ func raw(t testing.TB, l log.Log) map[log.Partition][]log.Published {
 				for _, m := range ms {
 					published, err := log.Decode(m)
 					check(t, err)
-					out[p] = append(out[p], published)
+					out[p] = append(out[p], *published)
 					next = m.Offset + 1
 				}
 			}

@@ -196,7 +196,7 @@ func (m *merger) read(c *cursor) (bool, error) {
 			return false, err
 		}
 		if p.Position > m.after {
-			c.head = p
+			c.head = *p
 			return true, nil
 		}
 	}

@@ -145,9 +145,11 @@ func (r *Relay) ends(ctx context.Context) (map[log.Partition]end, error) {
 				return nil, fmt.Errorf("resume: %w", err)
 			}
 			if ok {
-				if e.last, err = log.Decode(m); err != nil {
+				last, err := log.Decode(m)
+				if err != nil {
 					return nil, &ForeignError{p, m.Offset, err.Error()}
 				}
+				e.last = *last
 				e.held, e.at = true, m.Offset
 			}
 		}

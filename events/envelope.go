@@ -42,6 +42,7 @@ type Record struct {
 	Data     []byte
 	PrevHash Hash
 	Hash     Hash
+	Known    Known // what Data says, where it was written or read a moment ago
 }
 
 // ID is `<stream>/<sequence>`.

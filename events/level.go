@@ -39,6 +39,7 @@ type Written struct {
 	Data    []byte
 	KeyIDs  string // the keys that sealed what has a class; empty: none
 	Event   Event  // as everybody will read it who has the keys
+	Known   Known  // as everybody will read it
 }
 
 // Protect returns an event with the values sealed that have a class, and the keys
@@ -97,6 +98,9 @@ func (t Type) at(level int, e Event, protect Protect) (w Written, err error) {
 		return w, err
 	}
 	w.KeyIDs, w.Event = keyIDs, e
+	if w.Version == t.Version {
+		w.Known = Known{form}
+	}
 	if w.Version < t.Version { // what the older shape cannot say is forgotten here too
 		plain, err := t.write(level, e)
 		if err != nil {

@@ -269,7 +269,7 @@ func (d *Dispatcher) repeated(ctx context.Context, r commands.Request, refusal e
 func proposed(stream domain.StreamID, written []events.Written, now time.Time) eventstore.Write {
 	w := eventstore.Write{Stream: stream, Events: make([]eventstore.Proposed, len(written))}
 	for i, e := range written {
-		w.Events[i] = eventstore.Proposed{Type: e.Type.Name, Version: e.Version, Time: now, Data: e.Data, KeyIDs: e.KeyIDs}
+		w.Events[i] = eventstore.Proposed{Type: e.Type.Name, Version: e.Version, Time: now, Data: e.Data, Known: e.Known, KeyIDs: e.KeyIDs}
 		w.Closes = w.Closes || e.Type.Closes
 	}
 	return w

@@ -61,6 +61,7 @@ type Proposed struct {
 	Version    int
 	Time       time.Time
 	Data       []byte
+	Known      events.Known // what Data says, if the caller knows
 	ForkedFrom string
 	KeyIDs     string
 }

@@ -178,7 +178,7 @@ func (b *Batch) write(a eventstore.Append) eventstore.Receipt {
 		for _, p := range w.Events {
 			v++
 			b.Head.Position++
-			rec := events.Record{Envelope: b.envelope(a, w.Stream, v, p), Data: p.Data}
+			rec := events.Record{Envelope: b.envelope(a, w.Stream, v, p), Data: p.Data, Known: p.Known}
 			rec.Index, rec.Count, rec.Claims = len(r.Records), count, claims
 			claims = "" // the first event of an append carries them
 			rec.Seal(b.Head.Hash)

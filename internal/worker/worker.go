@@ -144,20 +144,8 @@ func (p *Pool) work(parent context.Context, l lease.Lease) {
 		parent, done = p.Watch(parent, l)
 		defer func() { done(result) }()
 	}
-	ctx, cancel := context.WithCancelCause(parent)
-	defer cancel(nil)
-	if !l.Deadline.IsZero() {
-		var stop context.CancelFunc
-		ctx, stop = context.WithDeadline(ctx, l.Deadline)
-		defer stop()
-	}
-	go func() {
-		select {
-		case <-l.Withdrawn:
-			cancel(ErrWithdrawn)
-		case <-ctx.Done():
-		}
-	}()
+	ctx := &leased{Context: parent, lease: l}
+	defer ctx.end()
 	defer p.Office.Release(l)
 	failpoint.Hit("worker.after_take")
 	if guarded := l.Effect == domain.Keyed || l.Effect == domain.AtMostOnce; guarded && !p.begin(ctx, l) {

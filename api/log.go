@@ -70,7 +70,7 @@ func (s *server) readLog(ctx context.Context, in *readLogInput) (*body[v1.EventL
 		}
 		at = batch.Reached
 		for _, r := range batch.Records {
-			if !filter.Wants(r) {
+			if !filter.Wants(&r) {
 				continue
 			}
 			e := eventOf(r)

@@ -70,7 +70,7 @@ func (s *server) start(ctx context.Context, in CommandHeaders, d domain.Definiti
 	if p.after != afterEnded || !callOf(ctx).principal.May(domain.RunRead) {
 		return s.do(ctx, in, c, nil)
 	}
-	f, err := s.Hub.Watch(ctx, run.Tenant(), run)
+	f, err := s.Hub.Watch(ctx, run.Tenant(), run, closing...)
 	if err != nil {
 		return done{}, err
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -219,10 +220,17 @@ func (s *server) runAfter(ctx context.Context, t domain.Tenant, run string, p do
 	return view, err == nil
 }
 
-func closes(r events.Record) bool {
-	t, ok := events.Lookup(r.Type)
-	return ok && t.Closes
-}
+func closes(r events.Record) bool { return slices.Contains(closing, r.Type) }
+
+// closing are the types of events after which a stream waits for nothing.
+var closing = func() (names []string) {
+	for name, t := range events.Types() {
+		if t.Closes {
+			names = append(names, name)
+		}
+	}
+	return names
+}()
 
 type streamLogInput struct {
 	LogScope

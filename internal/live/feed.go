@@ -42,11 +42,11 @@ func (h *Hub) FollowStream(as domain.Tenant, stream domain.StreamID, after domai
 	return f
 }
 
-// Watch returns a feed of the events of a stream that is about to begin: of all
-// that are committed from now on, without a look at the past, as
-// a tenant sees them.
-func (h *Hub) Watch(ctx context.Context, as domain.Tenant, stream domain.StreamID) (*Feed, error) {
-	f := h.Follow(Filter{Tenant: as, Stream: stream}, 0)
+// Watch returns a feed of the events of a stream that is about to begin, or of
+// those of some types: of all that are committed from now on, without a look at
+// the past, as a tenant sees them.
+func (h *Hub) Watch(ctx context.Context, as domain.Tenant, stream domain.StreamID, types ...string) (*Feed, error) {
+	f := h.Follow(Filter{Tenant: as, Stream: stream, Types: types}, 0)
 	tail, err := h.join(ctx, f)
 	if err != nil {
 		return nil, fmt.Errorf("join live feed: %w", err)
@@ -123,7 +123,8 @@ func (f *Feed) read(ctx context.Context) (page eventstore.Page, atEnd bool, err 
 // take moves the feed over events and returns those that are wanted and new.
 func (f *Feed) take(batch []events.Record) []events.Record {
 	var wanted []events.Record
-	for _, r := range batch {
+	for i := range batch {
+		r := &batch[i]
 		if f.filter.Stream == "" && r.Position <= f.reached || f.filter.Stream != "" && r.Sequence <= f.seq {
 			continue
 		}
@@ -132,7 +133,7 @@ func (f *Feed) take(batch []events.Record) []events.Record {
 			f.seq = r.Sequence
 		}
 		if f.filter.Wants(r) {
-			wanted = append(wanted, r)
+			wanted = append(wanted, *r)
 		}
 	}
 	return wanted
@@ -163,7 +164,8 @@ func (f *Feed) offer(page eventstore.Page, limit int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.offered = max(f.offered, page.Reached)
-	for _, r := range page.Records {
+	for i := range page.Records {
+		r := &page.Records[i]
 		if f.overflow || !f.filter.Wants(r) {
 			continue
 		}
@@ -171,7 +173,10 @@ func (f *Feed) offer(page eventstore.Page, limit int) {
 			f.overflow, f.buffer = true, nil
 			continue
 		}
-		f.buffer = append(f.buffer, r)
+		f.buffer = append(f.buffer, *r)
+	}
+	if f.filter.Stream != "" && len(f.buffer) == 0 && !f.overflow {
+		return // nobody asks how far the log is who follows one stream
 	}
 	select {
 	case f.ready <- struct{}{}:

@@ -93,7 +93,8 @@ func (g *group) offer(page eventstore.Page, limit int) {
 	if len(g.streams) == 0 {
 		return
 	}
-	for i, r := range page.Records {
+	for i := range page.Records {
+		r := &page.Records[i]
 		for f := range g.streams[r.Stream] {
 			f.offer(eventstore.Page{Records: page.Records[i : i+1], Reached: r.Position}, limit)
 		}
@@ -243,16 +244,11 @@ func after(records []events.Record, p domain.Position) []events.Record {
 // visible are the records that a tenant's group may be handed at all. These come
 // from no database that would have kept the others back.
 func visible(t domain.Tenant, records []events.Record) []events.Record {
-	if t == Everyone {
+	others := func(r events.Record) bool { return t == "" || r.Stream.Tenant() != t }
+	if t == Everyone || !slices.ContainsFunc(records, others) {
 		return records
 	}
-	var mine []events.Record
-	for _, r := range records {
-		if t != "" && r.Stream.Tenant() == t {
-			mine = append(mine, r)
-		}
-	}
-	return mine
+	return slices.DeleteFunc(slices.Clone(records), others)
 }
 
 func (h *Hub) leave(f *Feed) {
@@ -276,7 +272,7 @@ type Filter struct {
 }
 
 // Wants reports whether an event passes the filter.
-func (f Filter) Wants(r events.Record) bool {
+func (f Filter) Wants(r *events.Record) bool {
 	if f.Stream != "" && r.Stream != f.Stream || f.Tenant != Everyone && r.Stream.Tenant() != f.Tenant {
 		return false
 	}

@@ -341,3 +341,21 @@ func TestCommitsThatDoNotFollowOnAreLeftToTheReader(t *testing.T) {
 		t.Errorf("%d records: %v", len(got), err)
 	}
 }
+
+func TestAWatchForSomeTypesIsHandedThoseOfItsStreamAlone(t *testing.T) {
+	t.Parallel()
+	h := live.New(newStore(), live.Options{Poll: time.Hour})
+	f, err := h.Watch(t.Context(), "t", "t/run_1", "run.completed", "run.failed")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	event := func(p domain.Position, kind string, stream domain.StreamID) events.Record {
+		return events.Record{Envelope: events.Envelope{Type: kind, Stream: stream, Sequence: domain.Sequence(p), Position: p}}
+	}
+	h.Committed([]events.Record{event(1, "run.started", "t/run_1"), event(2, "run.completed", "u/run_1")})
+	h.Committed([]events.Record{event(3, "run.failed", "t/run_2"), event(4, "run.completed", "t/run_1"), event(5, "run.step_scheduled", "t/run_1")})
+	if got, err := f.Next(t.Context()); err != nil || len(got) != 1 || got[0].Position != 4 {
+		t.Errorf("%v: %v", got, err)
+	}
+}

@@ -222,11 +222,12 @@ func (o otherwise) Open(ctx context.Context, p log.Partition, offset int64) (log
 
 func (r otherwiseReader) Poll(max int) ([]log.Message, error) {
 	list, err := r.Reader.Poll(max)
-	for i := range list {
-		list[i].Headers = slices.Clone(list[i].Headers)
-		r.change(&list[i])
+	own := make([]log.Message, len(list)) // others read the list, and what it was decoded to
+	for i, m := range list {
+		own[i] = log.Message{Partition: m.Partition, Offset: m.Offset, Key: m.Key, Headers: slices.Clone(m.Headers), Value: slices.Clone(m.Value)}
+		r.change(&own[i])
 	}
-	return list, err
+	return own, err
 }
 
 // typeOf changes an event type on Kafka.

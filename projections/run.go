@@ -137,12 +137,56 @@ type Step struct {
 	Version          domain.Sequence `db:"version"` // of the stream's last event that changed it
 	Position         domain.Position `db:"position"`
 	Updated          time.Time       `db:"updated"`
+	// The version before, if it said no more than that the last attempt was
+	// scheduled: its version and position, and from where on it held.
+	DueVersion  domain.Sequence `db:"due_version,live"`
+	DuePosition domain.Position `db:"due_position,live"`
+	DueFrom     domain.Position `db:"due_from,live"`
 }
 
 var (
 	runs  = projection.NewHistoryTable[RunRow]("runs")
-	steps = projection.NewHistoryTable[Step]("steps")
+	steps = projection.NewHistoryTable[Step]("steps").Folds(projection.Fold[Step]{In: foldDue, Out: (*Step).due, Clear: (*Step).clearDue})
 )
+
+// foldDue has a step hold the version that was due before it; see Step.due.
+func foldDue(before *Step, from domain.Position, s *Step) bool {
+	held := *s
+	held.DueVersion, held.DuePosition, held.DueFrom = before.Version, before.Position, from
+	if due, _, ok := held.due(); !ok || !due.sameAs(before) {
+		return false
+	}
+	*s = held
+	return true
+}
+
+// due is the version that a step holds beside its own: what its last attempt was
+// scheduled as.
+func (s *Step) due() (due Step, from domain.Position, ok bool) {
+	if s.DueFrom == 0 || s.Scheduled == nil {
+		return due, 0, false
+	}
+	due = Step{
+		Agent: s.Agent, AgentVersion: s.AgentVersion, Template: s.Template, TemplateVersion: s.TemplateVersion,
+		State: Scheduled, Attempts: s.Attempts, InputHash: s.InputHash, Scheduled: s.Scheduled,
+		Tenant: s.Tenant, Run: s.Run, Path: s.Path, Version: s.DueVersion, Position: s.DuePosition, Updated: *s.Scheduled,
+	}
+	return due, s.DueFrom, true
+}
+
+func (s *Step) clearDue() { s.DueVersion, s.DuePosition, s.DueFrom = 0, 0, 0 }
+
+// sameAs compares what the history keeps of a due step.
+func (s *Step) sameAs(o *Step) bool {
+	same := func(a, b *time.Time) bool { return a == b || a != nil && b != nil && a.Equal(*b) }
+	return s.Agent == o.Agent && s.AgentVersion == o.AgentVersion && s.Template == o.Template && s.TemplateVersion == o.TemplateVersion &&
+		s.State == o.State && s.Attempts == o.Attempts && s.InputHash == o.InputHash && s.Reason == o.Reason &&
+		s.ErrorCode == o.ErrorCode && s.ErrorMessage == o.ErrorMessage && s.Provider == o.Provider && s.Model == o.Model &&
+		s.Simulated == o.Simulated && s.TokensInput == o.TokensInput && s.TokensCached == o.TokensCached &&
+		s.TokensCacheWrite == o.TokensCacheWrite && s.TokensOutput == o.TokensOutput && s.TokensReasoning == o.TokensReasoning &&
+		s.Cost == o.Cost && same(s.Scheduled, o.Scheduled) && same(s.Started, o.Started) && same(s.Ended, o.Ended) &&
+		same(s.RetryAt, o.RetryAt) && s.Version == o.Version && s.Position == o.Position && s.Updated.Equal(o.Updated)
+}
 
 // RunsDefinition fills runs and steps.
 func RunsDefinition() *projection.Definition {

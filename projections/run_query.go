@@ -56,6 +56,8 @@ const (
 
 	added = `path, state, scheduled, ` + tokenColumns + `, cost, simulated, version, position, updated`
 
+	addedDue = `path, 'scheduled', scheduled, null, null, null, null, null, null, null, due_version, due_position, scheduled`
+
 	runsNow = `
 select ` + runRow + ` from runs r cross join lateral (` + progressOf + `
     from steps s where s.build = r.build and s.tenant = r.tenant and s.run = r.run) p
@@ -79,7 +81,10 @@ select ` + runRow + ` from (
         where n.build = r.build and n.tenant = r.tenant and n.run = r.run and n.valid_from <= $2
         union all
         select ` + added + ` from steps_history h
-        where h.build = r.build and h.tenant = r.tenant and h.run = r.run and h.valid_from <= $2 and h.valid_to > $2) s) p
+        where h.build = r.build and h.tenant = r.tenant and h.run = r.run and h.valid_from <= $2 and h.valid_to > $2
+        union all
+        select ` + addedDue + ` from steps d
+        where d.build = r.build and d.tenant = r.tenant and d.run = r.run and d.due_from <= $2 and d.valid_from > $2) s) p
 where true`
 
 	stepRow = `s.tenant, s.run, s.path, s.ordinal, coalesce(s.title, '') as title, s.kind,
@@ -93,11 +98,16 @@ where true`
     coalesce(s.tokens_cache_write, 0) as tokens_cache_write, coalesce(s.tokens_output, 0) as tokens_output,
     coalesce(s.tokens_reasoning, 0) as tokens_reasoning, coalesce(s.cost, 0) as cost,
     s.scheduled, s.started, s.ended, s.retry_at, s.version, s.position, s.updated,
-    s.needs, coalesce(s.condition, '') as condition, s.input, s.output`
+    0::bigint as due_version, 0::bigint as due_position, 0::bigint as due_from, s.needs, coalesce(s.condition, '') as condition, s.input, s.output`
 
 	stepChanging = `tenant, run, path, agent, agent_version, template, template_version, state, attempts, input_hash, reason,
     error_code, error_message, provider, model, simulated, ` + tokenColumns + `,
     cost, scheduled, started, ended, retry_at, version, position, updated`
+
+	// The same of the version that a row holds beside its own; see Step.due.
+	stepDue = `tenant, run, path, agent, agent_version, template, template_version, 'scheduled', attempts, input_hash, null,
+    null, null, null, null, null, null, null, null, null, null,
+    null, scheduled, null, null, null, due_version, due_position, scheduled`
 
 	// What a run's steps without rows are made from: the plan, and when the run was
 	// last changed by an event of its own.
@@ -131,6 +141,9 @@ select ` + stepRow + ` from (
         union all
         select ` + stepChanging + ` from steps_history h
         where h.build = l.build and h.tenant = l.tenant and h.run = l.run and h.path = l.path and h.valid_from <= $2 and h.valid_to > $2
+        union all
+        select ` + stepDue + ` from steps d
+        where d.build = l.build and d.tenant = l.tenant and d.run = l.run and d.path = l.path and d.due_from <= $2 and d.valid_from > $2
     ) v
     where l.build = ` + liveRuns + ` and l.tenant = $1) s
 where true`

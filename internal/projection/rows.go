@@ -105,9 +105,8 @@ func (w *Rows) put(t *Schema, row any, fresh bool) {
 		}
 		w.changed[s] = e
 	}
-	if t.History && e.row != nil && e.from != w.at {
-		// A full slice expression: the cached entry keeps its own versions.
-		e.past = append(e.past[:len(e.past):len(e.past)], Past{Row: e.row, From: e.from, To: w.at})
+	if t.History && e.row != nil {
+		e.past = t.supersede(e.past, e.row, e.from, row, w.at)
 	}
 	e.row, e.from, e.dirty = row, w.at, true
 }

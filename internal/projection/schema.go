@@ -56,6 +56,7 @@ type Schema struct {
 	Columns []Column
 	Keys    []int // indexes of the key columns
 	row     reflect.Type
+	fold    *folding // nil: rows hold no versions before their own
 }
 
 var (

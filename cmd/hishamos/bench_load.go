@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/hishamos/hishamos/api/v1"
 	"github.com/hishamos/hishamos/domain"
 	"github.com/hishamos/hishamos/internal/bench"
 	hishamos "github.com/hishamos/hishamos/sdk/go"
@@ -134,6 +135,7 @@ func (r *benchRun) w3(ctx context.Context) error {
 		return err
 	}
 	handlers, workers := r.servers[1], r.servers[2]
+	looked := v1.Ordinal(0) // for effects under other keys, up to this position
 	for _, killed := range []struct {
 		name    string
 		servers []*benchServer
@@ -168,7 +170,14 @@ func (r *benchRun) w3(ctx context.Context) error {
 		}
 		values := map[string]float64{
 			"all_ended_after_kill_s": took.Seconds(), "longest_pause_s": longest.Seconds(), "runs_ended": float64(len(result.Each)),
-			"effects": float64(all - before), "effects_repeated": float64(repeated - repeatedBefore),
+			"effects": float64(all - before), "effects_performed_again": float64(repeated - repeatedBefore),
+		}
+		if d.Steps[0].Effect == domain.Keyed {
+			n, reached, err := bench.Unrecognised(ctx, c, looked)
+			if err != nil {
+				return err
+			}
+			values["effects_repeated"], looked = float64(n), reached
 		}
 		if err := r.emit(figure{Case: killed.name, Values: values}); err != nil {
 			return err

@@ -83,6 +83,9 @@ func TestABenchmarkOfKillsEndsEveryRun(t *testing.T) {
 		if effects, ok := values["effects"].(float64); !ok || effects < 50 || values["runs_ended"] != 5.0 {
 			t.Errorf("%v: %v", line["case"], values)
 		}
+		if repeated, ok := values["effects_repeated"].(float64); !ok || repeated != 0 {
+			t.Errorf("%v: %v effects were repeated", line["case"], repeated)
+		}
 		if inner(t, line, "setup")["workers"] != "own" {
 			t.Errorf("%v: workers are not in processes of their own", line["case"])
 		}

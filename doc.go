@@ -88,7 +88,7 @@
 //	github.com/compose-spec/compose-go/v2         in tests
 //	github.com/danielgtaylor/huma/v2              in api
 //	github.com/gin-gonic/gin                      in api
-//	github.com/go-json-experiment/json            in events
+//	github.com/go-json-experiment/json            in events, internal/worker
 //	github.com/goccy/go-yaml                      in cmd/hish, internal/generate, library
 //	github.com/google/go-cmp                      in tests
 //	github.com/google/jsonschema-go               in internal/generate

@@ -15,7 +15,31 @@ import (
 // StoredJSON returns a JSON value in the form in which an event keeps it:
 // without white space, and with <, > and & escaped. State that was decided and
 // state that was read back then hold the same bytes. Nil becomes null.
-func StoredJSON(raw json.RawMessage) (json.RawMessage, error) { return json.Marshal(raw) }
+func StoredJSON(raw json.RawMessage) (json.RawMessage, error) {
+	if isStored(raw) && json.Valid(raw) {
+		return raw, nil
+	}
+	return json.Marshal(raw)
+}
+
+// isStored reports that a value, if it is valid, has its stored form already. It may
+// miss some that have.
+func isStored(raw json.RawMessage) bool {
+	quoted := false
+	for i := 0; i < len(raw); i++ {
+		switch c := raw[i]; {
+		case c == '<', c == '>', c == '&', c == 0xE2: // the last begins U+2028 and U+2029, among others
+			return false
+		case c == '"':
+			quoted = !quoted
+		case c == '\\':
+			i++ // an escaped quote does not end a string
+		case !quoted && c <= ' ':
+			return false
+		}
+	}
+	return len(raw) > 0
+}
 
 // BindInputs checks values against declared parameters and fills in defaults.
 // The result holds every value in its stored form, and no entry for an optional

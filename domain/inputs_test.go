@@ -3,6 +3,7 @@ package domain_test
 import (
 	"encoding/json"
 	"errors"
+	"math/rand/v2"
 	"strings"
 	"testing"
 
@@ -17,6 +18,30 @@ func bind(t *testing.T, p domain.Parameter, value string) (string, *domain.Error
 	bound, err := domain.BindInputs([]domain.Parameter{p}, map[string]json.RawMessage{"x": json.RawMessage(value)})
 	e, _ := errors.AsType[*domain.Error](err)
 	return string(bound["x"]), e
+}
+
+func TestJSONIsStoredInOneForm(t *testing.T) {
+	t.Parallel()
+	pieces := []string{`"`, `\\`, `\"`, `\u00e9`, `é`, "\u2028", "\u20ac", "\xff", `<`, `&`, ` `, "\n", `{`, `}`, `[`, `]`, `,`, `:`, `1`, `-0.5e3`, `null`, `"a"`, `"b":`, `{"k":`, `"x y"`}
+	random := rand.New(rand.NewPCG(1, 2))
+	same := 0
+	for range 200_000 {
+		var text []byte
+		for range random.IntN(7) {
+			text = append(text, pieces[random.IntN(len(pieces))]...)
+		}
+		want, wrong := json.Marshal(json.RawMessage(text))
+		got, err := domain.StoredJSON(text)
+		if (err == nil) != (wrong == nil) || string(got) != string(want) {
+			t.Fatalf("%q is stored as %q (%v), not %q (%v)", text, got, err, want, wrong)
+		}
+		if err == nil && string(got) == string(text) {
+			same++
+		}
+	}
+	if same < 1000 {
+		t.Errorf("%d values had their form already", same)
+	}
 }
 
 func TestInputsKeepToTheirTypesAndLimits(t *testing.T) {

@@ -15,6 +15,8 @@ import (
 	"sync"
 	"time"
 
+	jsonv2 "github.com/go-json-experiment/json"
+
 	"github.com/hishamos/hishamos/commands"
 	"github.com/hishamos/hishamos/domain"
 	"github.com/hishamos/hishamos/internal/lease"
@@ -258,7 +260,7 @@ func (l *link) receive(ctx context.Context, slots int) error {
 		}
 		silence.Reset(deadAfter)
 		var f frame
-		if err := json.Unmarshal(line, &f); err != nil {
+		if err := jsonv2.Unmarshal(line, &f, lenient); err != nil {
 			return fmt.Errorf("lease stream: %w", err)
 		}
 		switch {

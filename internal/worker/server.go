@@ -12,6 +12,8 @@ import (
 	"sync"
 	"time"
 
+	jsonv2 "github.com/go-json-experiment/json"
+
 	"github.com/hishamos/hishamos/domain"
 	"github.com/hishamos/hishamos/internal/failpoint"
 	"github.com/hishamos/hishamos/internal/lease"
@@ -27,6 +29,8 @@ type Server struct {
 	// Done ends all lease streams when it is closed.
 	Done <-chan struct{}
 
+	hands chan func() // of those who have carried out a result
+
 	mu    sync.Mutex
 	slots map[string]chan int // by holder: slots that became free; also its heartbeat
 }
@@ -36,6 +40,7 @@ const maxBatch = 16 << 20
 
 // Handler returns the endpoints.
 func (s *Server) Handler() http.Handler {
+	s.hands = make(chan func())
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+leasesPath, s.leases)
 	mux.HandleFunc("POST "+resultsPath, s.results)
@@ -186,8 +191,7 @@ func (s *Server) unregister(holder string) {
 // results carries out a batch side by side, so that its appends share a commit.
 func (s *Server) results(w http.ResponseWriter, r *http.Request) {
 	var b batch
-	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBatch))
-	if err := dec.Decode(&b); err != nil {
+	if err := jsonv2.UnmarshalRead(http.MaxBytesReader(w, r.Body, maxBatch), &b, lenient); err != nil {
 		http.Error(w, "not a batch of results: "+err.Error(), http.StatusBadRequest)
 		return
 	}
@@ -196,10 +200,10 @@ func (s *Server) results(w http.ResponseWriter, r *http.Request) {
 	var all sync.WaitGroup
 	for i, res := range b.Results {
 		all.Add(1)
-		go func() {
+		s.beside(func() {
 			defer all.Done()
 			answers[i] = s.report(r.Context(), res)
-		}()
+		})
 	}
 	all.Wait()
 	failpoint.Hit("office.after_results")
@@ -216,6 +220,26 @@ func (s *Server) results(w http.ResponseWriter, r *http.Request) {
 	if err := json.NewEncoder(w).Encode(answers); err != nil {
 		s.Logger.Debug("answer results", "worker", b.Holder, "error", err)
 	}
+}
+
+// beside begins something and does not wait for its end. Whoever has done one such
+// thing does the next: its stack has grown, which took as long as the thing.
+func (s *Server) beside(f func()) {
+	select {
+	case s.hands <- f:
+		return
+	default:
+	}
+	go func() {
+		for {
+			f()
+			select {
+			case f = <-s.hands:
+			case <-s.Done:
+				return
+			}
+		}
+	}()
 }
 
 func (s *Server) report(ctx context.Context, res result) answer {

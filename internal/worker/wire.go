@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"time"
 
+	jsonv2 "github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
 	"github.com/hishamos/hishamos/commands"
 	"github.com/hishamos/hishamos/domain"
 )
@@ -66,19 +69,22 @@ func encodeResult(c commands.Run) (result, error) {
 	return result{Name: c.CommandName(), Body: b}, err
 }
 
+// lenient reads whatever encoding/json writes, in half its time.
+var lenient = jsonv2.JoinOptions(jsontext.AllowInvalidUTF8(true), jsontext.AllowDuplicateNames(true))
+
 func decodeResult(r result) (commands.Run, error) {
 	switch r.Name {
 	case commands.BeginStep{}.CommandName():
 		var c commands.BeginStep
-		err := json.Unmarshal(r.Body, &c)
+		err := jsonv2.Unmarshal(r.Body, &c, lenient)
 		return c, err
 	case commands.CompleteStep{}.CommandName():
 		var c commands.CompleteStep
-		err := json.Unmarshal(r.Body, &c)
+		err := jsonv2.Unmarshal(r.Body, &c, lenient)
 		return c, err
 	case commands.FailStep{}.CommandName():
 		var c commands.FailStep
-		err := json.Unmarshal(r.Body, &c)
+		err := jsonv2.Unmarshal(r.Body, &c, lenient)
 		return c, err
 	}
 	return nil, fmt.Errorf("result %q is not one a worker may report", r.Name)

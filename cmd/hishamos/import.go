@@ -68,18 +68,27 @@ type imported struct {
 // importPages imports what comes, until there is no more or it fails.
 func (n *node) importPages(ctx context.Context, pages <-chan []events.Record, show func(domain.Position)) imported {
 	var waiting []events.Record
+	var writing domain.Position // up to here; all before is committed
+	into := n.store.Importer()
 	for page := range pages {
 		waiting = append(waiting, page...)
-		k, err := n.store.Import(ctx, waiting)
+		k, err := into.Add(ctx, waiting)
 		if err != nil {
 			return imported{err: err}
 		}
+		if writing > 0 {
+			show(writing)
+		}
 		if k > 0 {
-			show(waiting[k-1].Position)
+			writing = waiting[k-1].Position
 		}
 		waiting = slices.Clone(waiting[k:])
 	}
-	return imported{rest: waiting}
+	err := into.Wait()
+	if err == nil && writing > 0 {
+		show(writing)
+	}
+	return imported{rest: waiting, err: err}
 }
 
 // withoutHalf counts the records of an append whose rest is missing as missing too.

@@ -44,14 +44,18 @@ func TestAStoreRebuiltFromItsRecordsAnswersAsTheFirst(t *testing.T) {
 
 	pool := pgtest.New(t)
 	second := open(t, pool, postgres.Options{})
+	into := second.Importer()
 	for rest, size := records, 1; len(rest) > 0; size++ { // a page may end within an append
-		n, err := second.Import(t.Context(), rest[:min(size, len(rest))])
+		n, err := into.Add(t.Context(), rest[:min(size, len(rest))])
 		if err != nil {
 			t.Fatal(err)
 		}
 		if rest = rest[n:]; n > 0 {
 			size = 0
 		}
+	}
+	if err := into.Wait(); err != nil {
+		t.Fatal(err)
 	}
 	if d := cmp.Diff(records, storetest.CheckLog(t, second)); d != "" {
 		t.Fatal(d)
@@ -163,4 +167,30 @@ func TestSettingsOfTheLogOnlyGrow(t *testing.T) {
 	if err != nil || got != want {
 		t.Fatalf("settings %+v, %v", got, err)
 	}
+}
+
+func TestAnImportThatOthersOvertakeWritesNothing(t *testing.T) {
+	t.Parallel()
+	first, second := open(t, pgtest.New(t), postgres.Options{}), open(t, pgtest.New(t), postgres.Options{})
+	for i := range 4 {
+		appendTo(t, first, storetest.To(storetest.Stream("run"), eventstore.Any, 1+i%2))
+	}
+	records := storetest.CheckLog(t, first)
+	late := second.Importer()
+	if n, err := late.Add(t.Context(), records[:1]); n != 1 || err != nil || late.Wait() != nil {
+		t.Fatalf("import: %d, %v", n, err)
+	}
+	if n, err := second.Import(t.Context(), records[1:3]); n != 2 || err != nil {
+		t.Fatalf("import: %d, %v", n, err)
+	}
+	if _, err := late.Add(t.Context(), records[1:]); err == nil { // it begins to
+		err = late.Wait()
+		if err == nil {
+			t.Error("imported what others had imported")
+		}
+	}
+	if n, err := second.Import(t.Context(), records[3:]); n != len(records)-3 || err != nil {
+		t.Fatalf("import: %d, %v", n, err)
+	}
+	verify(t, second)
 }

@@ -10,7 +10,7 @@ func TestTheRoomForGarbageIsNoMultipleOfALargeHeap(t *testing.T) {
 	for _, c := range []struct {
 		live    uint64
 		percent int
-	}{{0, mostGarbage}, {1 << 20, mostGarbage}, {64 << 20, 300}, {96 << 20, 200}, {192 << 20, 100}, {4 << 30, leastGarbage}} {
+	}{{0, mostGarbage}, {1 << 20, mostGarbage}, {64 << 20, 400}, {128 << 20, 200}, {256 << 20, 100}, {4 << 30, leastGarbage}} {
 		if got := garbagePercent(c.live); got != c.percent {
 			t.Errorf("%d MiB live: %d percent, want %d", c.live>>20, got, c.percent)
 		}

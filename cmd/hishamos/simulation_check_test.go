@@ -342,6 +342,11 @@ func simRows(s *projectionmemory.Store, d *projection.Definition, t *projection.
 	out := make(map[string]string)
 	for _, past := range []bool{false, true} {
 		err := s.Scan(ctx, b, t, past, func(row any, from, to domain.Position) error {
+			if from > at && !past {
+				if before, since, ok := t.Before(row); ok && since <= at {
+					row, from = before, since
+				}
+			}
 			if from > at || past && to <= at {
 				return nil
 			}

@@ -35,6 +35,15 @@ func (t Table[R]) Folds(f Fold[R]) Table[R] {
 	return t
 }
 
+// Before returns the version before a row's own (a pointer, like the row), if the
+// row holds it, and from where on it held.
+func (t *Schema) Before(row any) (before any, from domain.Position, ok bool) {
+	if t.fold == nil {
+		return nil, 0, false
+	}
+	return t.fold.out(row)
+}
+
 // supersede adds to the past what a row leaves there when another takes its place
 // at a position. Within one append a row takes the other's place as if that had
 // never been.

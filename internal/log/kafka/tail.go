@@ -211,6 +211,10 @@ const (
 	silence     = 100 * time.Millisecond
 )
 
+// reopenPause is how long a tail waits at most before it tries to open a stream
+// again.
+const reopenPause = 500 * time.Millisecond
+
 // written gives the tail of a partition what this process wrote there, once it is
 // acknowledged.
 func (l *Log) written(p log.Partition, first int64, entries []entry) {
@@ -268,7 +272,7 @@ func (t *tail) listen() {
 
 // open opens a stream, for as long as it takes.
 func (t *tail) open() {
-	for {
+	for pause := retryDelay; ; pause = min(2*pause, reopenPause) {
 		t.mu.Lock()
 		next, ended := t.next, t.ended
 		t.mu.Unlock()
@@ -280,8 +284,10 @@ func (t *tail) open() {
 		cancel()
 		switch {
 		case errors.Is(err, ErrUnreachable), errors.Is(err, context.DeadlineExceeded):
-			t.log.opts.Logger.Warn("reading from Kafka is interrupted", "partition", t.partition.String(), "error", err)
-			time.Sleep(retryDelay)
+			if pause == retryDelay {
+				t.log.opts.Logger.Warn("reading from Kafka is interrupted", "partition", t.partition.String(), "error", err)
+			}
+			time.Sleep(pause)
 		case err != nil:
 			t.fail(nil, err)
 			return

@@ -94,18 +94,28 @@ func follow(ctx context.Context, r log.Reader, next, end int64, limit func() int
 	return nil
 }
 
+// all is how many records the first of two readers has had, and the second not.
+const all = 5000
+
+func limit() int { return 50 }
+
+// lagging opens two readers of which the second has read nothing.
+func lagging(ctx context.Context, t *testing.T, l log.Log, p log.Partition) [2]log.Reader {
+	t.Helper()
+	readers := two(t, l, p)
+	publish(t, l, p, all)
+	if err := follow(ctx, readers[0], 0, all, limit); err != nil {
+		t.Fatal("beside one that reads nothing:", err)
+	}
+	return readers
+}
+
 func TestAReaderThatLagsIsNeitherWaitedForNorLosesAnything(t *testing.T) {
 	t.Parallel()
 	l, _, p := sharing(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	readers := two(t, l, p)
-	const all = 5000
-	publish(t, l, p, all)
-	limit := func() int { return 50 }
-	if err := follow(ctx, readers[0], 0, all, limit); err != nil {
-		t.Error("beside one that reads nothing:", err)
-	}
+	readers := lagging(ctx, t, l, p)
 	if err := follow(ctx, readers[1], 0, all, limit); err != nil {
 		t.Error("left behind:", err)
 	}
@@ -122,13 +132,7 @@ func TestAReaderThatLagsGoesOnWhenAllOthersAreGone(t *testing.T) {
 	l, _, p := sharing(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	readers := two(t, l, p)
-	const all = 5000
-	publish(t, l, p, all)
-	limit := func() int { return 50 }
-	if err := follow(ctx, readers[0], 0, all, limit); err != nil {
-		t.Fatal(err)
-	}
+	readers := lagging(ctx, t, l, p)
 	if err := readers[0].Close(); err != nil { // the tail ends with its last reader
 		t.Fatal(err)
 	}
@@ -182,13 +186,16 @@ func TestReadersSeeWhatOthersWriteBetweenWhatThisProcessWrites(t *testing.T) {
 	next := [2]int64{}
 	write := func(to log.Log, n int) {
 		t.Helper()
-		publish(t, to, p, n)
-		end += int64(n)
-		for i, r := range readers {
-			if err := follow(ctx, r, next[i], end, func() int { return 100 }); err != nil {
-				t.Fatal(err)
+		for n > 0 { // in parts for which there is room, or they would be fetched
+			part := min(n, 100)
+			publish(t, to, p, part)
+			end, n = end+int64(part), n-part
+			for i, r := range readers {
+				if err := follow(ctx, r, next[i], end, func() int { return 100 }); err != nil {
+					t.Fatal(err)
+				}
+				next[i] = end
 			}
-			next[i] = end
 		}
 	}
 	for range 3 {

@@ -4,6 +4,6 @@ package projections
 
 // The version of the read model runs, and how queries name its live build.
 const (
-	runsVersion = 3
-	liveRuns    = `live_build('runs', 3)`
+	runsVersion = 4
+	liveRuns    = `live_build('runs', 4)`
 )

@@ -210,7 +210,7 @@ func (b *batch) changes(tables []*Schema) []TableChanges {
 				continue
 			}
 			e := b.changed[s]
-			c.Puts = append(c.Puts, Versioned{e.row, e.from})
+			c.Puts = append(c.Puts, Versioned{e.row, e.from, e.fresh})
 			c.Past = append(c.Past, e.past...)
 		}
 		out = append(out, c)

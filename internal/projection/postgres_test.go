@@ -71,6 +71,25 @@ func TestRowsThatTheDatabaseRefusesParkOnlyTheirStream(t *testing.T) {
 	k.rebuiltIsLive()
 }
 
+func TestARowThatShouldNotBeThereDoesNotStopABatch(t *testing.T) {
+	t.Parallel()
+	_, pool := tables(t)
+	k := newKit(t, 1, postgres.New(pgtest.AsWriter(t, pool)))
+	s := k.stream()
+	if _, err := pool.Exec(t.Context(), `insert into test_secrets (build, token) select build, $1 from projection_builds where projection = 'secrets'`, s); err != nil {
+		t.Fatal(err)
+	}
+	k.publish(s, issued("one"))
+	k.step(k.feedOf(s))
+	if got, ok := k.row(s); !ok || len(got.Secrets) != 1 {
+		t.Errorf("the row is %v, %v", got, ok)
+	}
+	if st := k.status(); len(st.Parked) > 0 || k.tally() != 1 {
+		t.Errorf("status: %+v, tally %d", st, k.tally())
+	}
+	k.rebuiltIsLive()
+}
+
 func TestAFormerOwnerCannotWriteToPostgres(t *testing.T) {
 	t.Parallel()
 	_, pool := tables(t)

@@ -19,6 +19,7 @@ type entry struct {
 	from  domain.Position // since when it holds; tables with history only
 	owner domain.StreamID // the stream that makes it; empty: not known yet
 	dirty bool
+	fresh bool   // the store has no row with this key
 	past  []Past // versions superseded since the row was loaded
 }
 
@@ -98,10 +99,10 @@ func (w *Rows) put(t *Schema, row any, fresh bool) {
 				base = nil
 			}
 		}
-		e = &entry{owner: w.stream}
+		e = &entry{owner: w.stream, fresh: fresh}
 		if base != nil {
 			w.own(s, base)
-			e.row, e.from, e.past = base.row, base.from, base.past
+			e.row, e.from, e.past, e.fresh = base.row, base.from, base.past, base.row == nil
 		}
 		w.changed[s] = e
 	}
@@ -113,7 +114,7 @@ func (w *Rows) put(t *Schema, row any, fresh bool) {
 
 func (w *Rows) absent(t *Schema, k any) {
 	if s := (slot{t, t.Key(k)}); w.changed[s] == nil {
-		w.changed[s] = &entry{owner: w.stream}
+		w.changed[s] = &entry{owner: w.stream, fresh: true}
 	}
 }
 

@@ -50,6 +50,7 @@ type Past struct {
 type Versioned struct {
 	Row  any
 	From domain.Position
+	New  bool // nothing with its key was loaded or written before; a hint
 }
 
 // TableChanges is what a batch does to one table.

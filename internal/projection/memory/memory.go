@@ -6,6 +6,7 @@ package memory
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 
@@ -214,7 +215,12 @@ func (b *build) write(c projection.TableChanges) {
 		b.tables[c.Table.Name] = t
 	}
 	for _, r := range c.Puts {
-		t.rows[c.Table.Key(r.Row)] = r
+		key := c.Table.Key(r.Row)
+		if _, there := t.rows[key]; there && r.New { // what Postgres would have to write twice
+			panic(fmt.Sprintf("row %q of %s is said to be new and is there", key, c.Table.Name))
+		}
+		r.New = false
+		t.rows[key] = r
 	}
 	t.past = append(t.past, c.Past...)
 	for _, r := range c.Sums {

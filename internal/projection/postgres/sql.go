@@ -15,6 +15,7 @@ import (
 type statements struct {
 	table   *projection.Schema
 	load    string // rows by their keys
+	insert  string // rows whose keys are not there
 	write   string // upsert, or addition for counters
 	past    string // insert into the history
 	all     string
@@ -39,6 +40,7 @@ func newStatements(t *projection.Schema) *statements {
 	s.all = fmt.Sprintf("select %s%s from %s t where t.build = $1", selected(t, every), from, t.Name)
 	s.load = fmt.Sprintf("select %s%s from unnest(%s) as k (%s) join %s t on t.build = $1 and %s",
 		selected(t, every), from, keyArrays(t, 2), names(t, t.Keys), t.Name, matched(t))
+	s.insert = insert(t)
 	s.write = upsert(t)
 	s.discard = []string{discardFrom(t.Name)}
 	if t.History {
@@ -51,6 +53,10 @@ func newStatements(t *projection.Schema) *statements {
 
 func discardFrom(table string) string {
 	return fmt.Sprintf("delete from %[1]s where ctid = any(array(select ctid from %[1]s where build = $1 limit $2))", table)
+}
+
+func insert(t *projection.Schema) string {
+	return fmt.Sprintf("insert into %[1]s as t select u.* from unnest($1::%[1]s[]) u", t.Name)
 }
 
 func upsert(t *projection.Schema) string {
@@ -71,8 +77,7 @@ func upsert(t *projection.Schema) string {
 	if len(sets) > 0 {
 		conflict = "update set " + strings.Join(sets, ", ")
 	}
-	return fmt.Sprintf("insert into %[1]s as t select u.* from unnest($1::%[1]s[]) u on conflict (build, %[2]s) do %[3]s",
-		t.Name, names(t, t.Keys), conflict)
+	return fmt.Sprintf("%s on conflict (build, %s) do %s", insert(t), names(t, t.Keys), conflict)
 }
 
 func quoted(c projection.Column) string { return `"` + c.Name + `"` }

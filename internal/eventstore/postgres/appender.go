@@ -61,8 +61,8 @@ func newAppender(s *Store, background context.Context) *appender {
 	ctx, stop := context.WithCancel(background)
 	return &appender{
 		store: s, opts: s.opts, log: s.opts.Logger, ctx: ctx, stop: stop, ended: make(chan struct{}),
-		statement: newStatement(), versions: newVersions(s.opts.StreamCache),
-		makers: partitions{store: s, size: s.opts.PartitionSize},
+		versions: newVersions(s.opts.StreamCache),
+		makers:   partitions{store: s, size: s.opts.PartitionSize},
 	}
 }
 

@@ -58,6 +58,11 @@ func (a *appender) connect() error {
 	if err != nil {
 		return fmt.Errorf("connect: %w", err)
 	}
+	types, err := readRowTypes(a.ctx, conn)
+	if err != nil {
+		return errors.Join(err, conn.Close(a.ctx))
+	}
+	a.statement = newStatement(types)
 	for _, form := range shapes {
 		if _, err := conn.Prepare(a.ctx, form.name(), form.sql()); err != nil {
 			return errors.Join(fmt.Errorf("prepare %s: %w", form.name(), err), conn.Close(a.ctx))
@@ -98,6 +103,7 @@ const (
 	deadlock         = "40P01"
 	readOnly         = "25006" // a standby, after a failover
 	diskFull         = "53100"
+	otherRowType     = "42804" // a migration added a column
 )
 
 // failed turns an error of the append connection into what it means for the
@@ -121,7 +127,7 @@ func (a *appender) failed(err error, committing bool) error {
 	switch pe.Code {
 	case lockNotAvailable, queryCanceled, serialization, deadlock:
 		return transient{err}
-	case readOnly:
+	case readOnly, otherRowType:
 		a.disconnect()
 		return transient{err}
 	case diskFull:

@@ -40,7 +40,8 @@ func (s *Store) Import(ctx context.Context, records []events.Record) (imported i
 type Importer struct {
 	store   *Store
 	head    eventstore.Head // after all that was added; its log id is empty before
-	known   committedState  // of the streams that were added to lately
+	types   rowTypes
+	known   committedState // of the streams that were added to lately
 	closed  map[domain.StreamID]bool
 	writing chan error // nil: nothing is
 }
@@ -115,6 +116,9 @@ func (i *Importer) Wait() error {
 // check makes a batch of records that follow all that was added.
 func (i *Importer) check(ctx context.Context, records []events.Record) (next imported, err error) {
 	if i.head.LogID == "" {
+		if i.types, err = readRowTypes(ctx, i.store.pool); err != nil {
+			return next, err
+		}
 		if err := scanHead(i.store.pool.QueryRow(ctx, headSQL), &i.head); err != nil {
 			return next, err
 		}
@@ -140,7 +144,8 @@ func (i *Importer) check(ctx context.Context, records []events.Record) (next imp
 	i.remember(b)
 	b.Base.Generation = b.Head.Generation // see importBatch
 	next.batch = b
-	next.form, next.params, next.formats, err = newStatement().bind(b)
+	// A statement of its own: the one before may be under way.
+	next.form, next.params, next.formats, err = newStatement(i.types).bind(b)
 	return next, err
 }
 

@@ -71,6 +71,27 @@ func TestStore(t *testing.T) {
 	})
 }
 
+// A newer build may add columns while this one runs.
+func TestAColumnThatThisBuildDoesNotKnowGetsItsDefault(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.New(t)
+	s, stream := open(t, pool, postgres.Options{}), storetest.Stream("run")
+	appendTo(t, s, storetest.To(stream, eventstore.Any, 1))
+	if _, err := pool.Exec(t.Context(), `
+		alter table events add column extra text not null default 'e';
+		alter table commands add column extra integer not null default 1;
+		alter table stream_heads add column extra boolean not null default true`); err != nil {
+		t.Fatal(err)
+	}
+	appendTo(t, s, storetest.To(stream, eventstore.Any, 1)) // by the connection that knew the columns from before
+	appendTo(t, open(t, pool, postgres.Options{}), storetest.To(storetest.Stream("run"), eventstore.Any, 1))
+	var n int
+	if err := pool.QueryRow(t.Context(), `select count(*) from events where extra = 'e'`).Scan(&n); n != 3 || err != nil {
+		t.Errorf("%d events have the default: %v", n, err)
+	}
+	verify(t, s)
+}
+
 // With one append per transaction and no memory of streams, every decision takes
 // the slow path or the plainest batch.
 func TestStoreWithoutBatchesOrCache(t *testing.T) {

@@ -1,12 +1,15 @@
 package postgres
 
 import (
+	"context"
+	"fmt"
 	"strconv"
 	"strings"
 
 	"github.com/google/uuid"
 
 	"github.com/hishamos/hishamos/domain"
+	"github.com/hishamos/hishamos/events"
 	"github.com/hishamos/hishamos/internal/eventstore"
 	"github.com/hishamos/hishamos/internal/eventstore/batch"
 )
@@ -14,23 +17,18 @@ import (
 // channel is where every commit that wrote is announced.
 const channel = "hishamos_events"
 
-// tables are the arrays of the statement, in the order of its parameters after
-// the scalars. Streams and claims are split by a flag: what must be new is a
-// plain insert, so that the primary key refuses the whole statement when it is
-// not; the rest is written whatever it was. Neither needs a plan that depends on
-// how large the table is.
-var tables = []struct {
+// tables are what a batch writes, with their columns in the order in which rows
+// are bound. Streams and claims are split: what must be new is a plain insert, so
+// that the primary key refuses the whole statement when it is not; the rest is
+// written whatever it was. Neither needs a plan that depends on how large the
+// table is.
+var tables = [...]struct {
 	name    string
-	columns []struct {
-		name string
-		oid  uint32
-	}
+	columns []column
 }{
-	{"events", []struct {
-		name string
-		oid  uint32
-	}{
+	{"events", []column{
 		{"position", oidInt8},
+		{"log_id", oidUUID},
 		{"generation", oidInt4},
 		{"stream", oidText},
 		{"sequence", oidInt8},
@@ -54,10 +52,7 @@ var tables = []struct {
 		{"prevhash", oidBytea},
 		{"hash", oidBytea},
 	}},
-	{"commands", []struct {
-		name string
-		oid  uint32
-	}{
+	{"commands", []column{
 		{"tenant", oidText},
 		{"command", oidText},
 		{"body", oidBytea},
@@ -66,38 +61,41 @@ var tables = []struct {
 		{"recorded", oidTimestamptz},
 		{"streams", oidText},
 	}},
-	{"stream_heads", []struct {
-		name string
-		oid  uint32
-	}{
-		{"stream", oidText}, {"kind", oidText}, {"version", oidInt8}, {"open", oidBool}, {"isnew", oidBool},
+	{"stream_heads", []column{
+		{"stream", oidText}, {"kind", oidText}, {"version", oidInt8}, {"open", oidBool},
 	}},
-	{"claims", []struct {
-		name string
-		oid  uint32
-	}{
-		{"tenant", oidText},
-		{"kind", oidText},
-		{"key", oidText},
-		{"stream", oidText},
-		{"position", oidInt8},
-		{"taken", oidBool},
-		{"isnew", oidBool},
+	{"claims", []column{
+		{"tenant", oidText}, {"kind", oidText}, {"key", oidText}, {"stream", oidText}, {"position", oidInt8},
 	}},
 }
+
+// parts are the arrays of the statement, in the order of its parameters after the
+// scalars.
+type part int
+
+const (
+	eventRows part = iota
+	commandRows
+	newStreams
+	oldStreams
+	newClaims
+	oldClaims   // taken before, and again
+	freedClaims // given back
+	partCount
+)
+
+// tableOf is the table whose rows a part has.
+var tableOf = [partCount]int{newStreams: 2, oldStreams: 2, commandRows: 1, newClaims: 3, oldClaims: 3, freedClaims: 3}
 
 // scalars are the parameters before the arrays: the new position, hash and
 // instant, the position, hash and generation they must follow, and the log id.
 const scalars = 7
 
-// shape says which form of the statement a batch needs. Tables that get one row
-// take it as plain parameters, which spares the server unpacking arrays: more
-// than half of the cost when one append waits.
+// shape says which form of the statement a batch needs: which of the parts after
+// events and commands it has.
 type shape struct {
-	oneEvent  bool
-	oneAppend bool // one command and one stream, no claims
-	claims    bool
-	streams   novelty
+	claims  bool
+	streams novelty
 }
 
 // novelty says which streams of a batch did not exist before it.
@@ -110,138 +108,95 @@ const (
 )
 
 // shapes are all forms there are.
-var shapes = []shape{
-	{},
-	{claims: true},
-	{streams: allNew},
-	{streams: noneNew},
-	{oneAppend: true, streams: allNew},
-	{oneAppend: true, streams: noneNew},
-	{oneAppend: true, oneEvent: true, streams: allNew},
-	{oneAppend: true, oneEvent: true, streams: noneNew},
-}
+var shapes = []shape{{}, {claims: true}, {streams: allNew}, {streams: noneNew}}
 
-// shapeOf returns the form for a batch of n events.
-func shapeOf(b *batch.Batch, n int) shape {
-	if len(b.Claims) > 0 {
-		return shape{claims: true}
+// has reports whether a form has a part.
+func (s shape) has(p part) bool {
+	switch p {
+	case newStreams:
+		return s.streams != noneNew
+	case oldStreams:
+		return s.streams != allNew
+	case newClaims, oldClaims, freedClaims:
+		return s.claims
 	}
-	fresh := 0
-	for _, s := range b.Streams {
-		if s.New {
-			fresh++
-		}
-	}
-	one := len(b.Commands) == 1 && len(b.Streams) == 1
-	form := shape{oneAppend: one, oneEvent: one && n == 1}
-	switch fresh {
-	case len(b.Streams):
-		form.streams = allNew
-	case 0:
-		form.streams = noneNew
-	}
-	return form
+	return true
 }
 
 // name is that of the prepared statement.
 func (s shape) name() string {
-	name := "write"
-	for _, part := range []struct {
-		is   bool
-		name string
-	}{{s.oneEvent, " event"}, {s.oneAppend, " append"}, {s.streams == allNew, " new"}, {s.streams == noneNew, " old"}, {s.claims, " claims"}} {
-		if part.is {
-			name += part.name
-		}
+	switch {
+	case s.claims:
+		return "write claims"
+	case s.streams == allNew:
+		return "write new"
+	case s.streams == noneNew:
+		return "write old"
 	}
-	return name
-}
-
-// one reports whether a table gets its row as plain parameters.
-func (s shape) one(table int) bool {
-	return table == 0 && s.oneEvent || table > 0 && s.oneAppend
+	return "write"
 }
 
 // sql is the statement. It changes the head only if it is where the batch began,
 // and everything else only if it changed the head; it answers one row if it did,
 // and announces the commit.
 func (s shape) sql() string {
-	var names, rows [4]string // the columns of each table, and a query of its rows
-	param := scalars
-	for i, t := range tables {
-		var params, columns []string
-		for _, c := range t.columns {
-			param++
-			typ := typeName(c.oid)
-			if !s.one(i) {
-				typ += "[]"
-			}
-			params = append(params, "$"+strconv.Itoa(param)+"::"+typ)
-			columns = append(columns, c.name)
-		}
-		names[i] = strings.Join(columns, ", ")
-		if s.one(i) {
-			rows[i] = " from head, (values (" + strings.Join(params, ", ") + ")) as u (" + names[i] + ")"
-		} else {
-			rows[i] = " from head, unnest(" + strings.Join(params, ", ") + ") as u (" + names[i] + ")"
-		}
-	}
-	const (
-		heads  = `stream, kind, version, open`
-		upsert = ` on conflict (stream) do update set version = excluded.version, open = stream_heads.open and excluded.open`
-		keys   = `tenant, kind, key, stream, position`
-	)
-	sql := `with head as (
+	var sql strings.Builder
+	sql.WriteString(`with head as (
 	update log set position = $1::int8, hash = $2::bytea, recorded = $3::timestamptz
 	where one and position = $4::int8 and hash = $5::bytea and generation = $6::int4 and log_id = $7::uuid returning 1
-), e as (
-	insert into events (log_id, ` + names[0] + `) select $7::uuid, ` + names[0] + rows[0] + `
-), c as (
-	insert into commands (` + names[1] + `) select ` + names[1] + rows[1] + `
-)`
-	if s.streams != noneNew {
-		sql += `, s as (
-	insert into stream_heads (` + heads + `) select ` + heads + rows[2] + ` where isnew
-)`
+)`)
+	param := scalars
+	for p := range partCount {
+		if !s.has(p) {
+			continue
+		}
+		param++
+		t := tables[tableOf[p]]
+		names := make([]string, len(t.columns))
+		for i, c := range t.columns {
+			names[i] = c.name
+		}
+		columns, from := strings.Join(names, ", "), fmt.Sprintf("head, unnest($%d::%s[]) u", param, t.name)
+		if p == freedClaims {
+			fmt.Fprintf(&sql, ", p%d as (delete from claims where (tenant, kind, key) in (select u.tenant, u.kind, u.key from %s))", p, from)
+			continue
+		}
+		fmt.Fprintf(&sql, ", p%d as (insert into %s (%s) select u.%s from %s%s)",
+			p, t.name, columns, strings.Join(names, ", u."), from, map[part]string{
+				oldStreams: " on conflict (stream) do update set version = excluded.version, open = stream_heads.open and excluded.open",
+				oldClaims:  " on conflict (tenant, kind, key) do update set stream = excluded.stream, position = excluded.position",
+			}[p])
 	}
-	if s.streams != allNew {
-		sql += `, t as (
-	insert into stream_heads (` + heads + `) select ` + heads + rows[2] + ` where not isnew` + upsert + `
-)`
-	}
-	if s.claims {
-		sql += `, k as (
-	insert into claims (` + keys + `) select ` + keys + rows[3] + ` where taken and isnew
-), l as (
-	insert into claims (` + keys + `) select ` + keys + rows[3] + ` where taken and not isnew
-	on conflict (tenant, kind, key) do update set stream = excluded.stream, position = excluded.position
-), m as (
-	delete from claims where (tenant, kind, key) in (select tenant, kind, key` + rows[3] + ` where not taken)
-)`
-	}
-	return sql + ` select pg_notify('` + channel + `', $1::text) from head`
-}
-
-func typeName(oid uint32) string {
-	return map[uint32]string{
-		oidBool: "bool", oidBytea: "bytea", oidInt8: "int8", oidInt4: "int4", oidText: "text", oidTimestamptz: "timestamptz",
-	}[oid]
+	sql.WriteString(` select pg_notify('` + channel + `', $1::text) from head`)
+	return sql.String()
 }
 
 // statement turns batches into parameters. It is reused, and so are its buffers.
 type statement struct {
-	columns [4][]column
-	params  [][]byte
-	binary  []int16 // the format of every parameter
+	parts  [partCount]rows
+	params [][]byte
+	binary [scalars + partCount]int16 // the format of every parameter
 }
 
-func newStatement() *statement {
-	s := &statement{}
+// rowTypes are those of the tables of a database.
+type rowTypes [len(tables)]rowType
+
+func readRowTypes(ctx context.Context, db querier) (types rowTypes, err error) {
 	for i, t := range tables {
-		s.columns[i] = make([]column, len(t.columns))
-		for j, c := range t.columns {
-			s.columns[i][j].oid = c.oid
+		if types[i], err = readRowType(ctx, db, t.name, t.columns); err != nil {
+			return types, err
 		}
+	}
+	return types, nil
+}
+
+func newStatement(types rowTypes) *statement {
+	s := &statement{}
+	for i := range s.binary {
+		s.binary[i] = 1
+	}
+	for p := range s.parts {
+		s.parts[p].rowType = types[tableOf[p]]
 	}
 	return s
 }
@@ -253,90 +208,103 @@ func (s *statement) bind(b *batch.Batch) (form shape, params [][]byte, formats [
 	if err != nil {
 		return form, nil, nil, err
 	}
-	for i := range s.columns {
-		for j := range s.columns[i] {
-			s.columns[i][j].reset()
-		}
+	for p := range s.parts {
+		s.parts[p].reset()
 	}
+	to := &s.parts[eventRows]
 	for _, records := range b.Records {
 		for i := range records {
-			r := &records[i]
-			c := s.columns[0]
-			c[0].int8(int64(r.Position))
-			c[1].int4(r.Generation)
-			c[2].text(string(r.Stream))
-			c[3].int8(int64(r.Sequence))
-			c[4].text(string(r.Stream.Tenant()))
-			c[5].text(r.Type)
-			c[6].int4(r.Version)
-			c[7].time(r.Time)
-			c[8].time(r.Recorded)
-			c[9].text(r.Correlation)
-			c[10].text(r.Causation)
-			c[11].text(string(r.Command))
-			c[12].int4(r.Index)
-			c[13].int4(r.Count)
-			c[14].text(r.Claims)
-			c[15].text(r.Actor)
-			c[16].text(r.DecidedBy)
-			c[17].text(r.ForkedFrom)
-			c[18].text(r.TraceParent)
-			c[19].text(r.KeyIDs)
-			c[20].bytes(r.Data)
-			c[21].bytes(r.PrevHash[:])
-			c[22].bytes(r.Hash[:])
+			to.event(&records[i], logID)
 		}
 	}
+	to = &s.parts[commandRows]
 	for i := range b.Commands {
 		k := &b.Commands[i]
-		c := s.columns[1]
-		c[0].text(string(k.Tenant))
-		c[1].text(string(k.Command))
-		c[2].bytesOrNull(k.Body)
-		c[3].int8(int64(k.Receipt.First))
-		c[4].int8(int64(k.Receipt.Last))
-		c[5].time(k.Receipt.Recorded)
-		c[6].text(formatStreams(k.Receipt))
+		to.row()
+		to.text(string(k.Tenant))
+		to.text(string(k.Command))
+		to.bytesOrNull(k.Body)
+		to.int8(int64(k.Receipt.First))
+		to.int8(int64(k.Receipt.Last))
+		to.time(k.Receipt.Recorded)
+		to.text(formatStreams(k.Receipt))
+		to.end()
 	}
 	for _, h := range b.Streams {
-		c := s.columns[2]
-		c[0].text(string(h.ID))
-		c[1].text(h.ID.Kind())
-		c[2].int8(int64(h.Version))
-		c[3].bool(h.Open)
-		c[4].bool(h.New)
+		to = &s.parts[oldStreams]
+		if h.New {
+			to = &s.parts[newStreams]
+		}
+		to.row()
+		to.text(string(h.ID))
+		to.text(h.ID.Kind())
+		to.int8(int64(h.Version))
+		to.bool(h.Open)
+		to.end()
 	}
 	for _, k := range b.Claims {
-		c := s.columns[3]
-		c[0].text(string(k.Tenant))
-		c[1].text(k.Kind)
-		c[2].text(k.Key)
-		c[3].text(string(k.Stream))
-		c[4].int8(int64(k.Position))
-		c[5].bool(k.Taken)
-		c[6].bool(k.New)
+		switch {
+		case !k.Taken:
+			to = &s.parts[freedClaims]
+		case k.New:
+			to = &s.parts[newClaims]
+		default:
+			to = &s.parts[oldClaims]
+		}
+		to.row()
+		to.text(string(k.Tenant))
+		to.text(k.Kind)
+		to.text(k.Key)
+		to.text(string(k.Stream))
+		to.int8(int64(k.Position))
+		to.end()
 	}
-	form = shapeOf(b, int(s.columns[0][0].n))
-	used := s.columns[:3]
-	if form.claims {
-		used = s.columns[:]
+	switch {
+	case len(b.Claims) > 0:
+		form.claims = true
+	case s.parts[oldStreams].n == 0:
+		form.streams = allNew
+	case s.parts[newStreams].n == 0:
+		form.streams = noneNew
 	}
 	s.params = append(s.params[:0],
 		int8Param(int64(b.Head.Position)), b.Head.Hash[:], int8Param(microseconds(b.Head.Recorded)),
 		int8Param(int64(b.Base.Position)), b.Base.Hash[:], int4Param(b.Base.Generation), logID[:])
-	for i, columns := range used {
-		for j := range columns {
-			if form.one(i) {
-				s.params = append(s.params, columns[j].single())
-			} else {
-				s.params = append(s.params, columns[j].finish())
-			}
+	for p := range partCount {
+		if form.has(p) {
+			s.params = append(s.params, s.parts[p].array())
 		}
 	}
-	for len(s.binary) < len(s.params) {
-		s.binary = append(s.binary, 1)
-	}
 	return form, s.params, s.binary[:len(s.params)], nil
+}
+
+func (r *rows) event(e *events.Record, logID uuid.UUID) {
+	r.row()
+	r.int8(int64(e.Position))
+	r.bytes(logID[:])
+	r.int4(e.Generation)
+	r.text(string(e.Stream))
+	r.int8(int64(e.Sequence))
+	r.text(string(e.Stream.Tenant()))
+	r.text(e.Type)
+	r.int4(e.Version)
+	r.time(e.Time)
+	r.time(e.Recorded)
+	r.text(e.Correlation)
+	r.text(e.Causation)
+	r.text(string(e.Command))
+	r.int4(e.Index)
+	r.int4(e.Count)
+	r.text(e.Claims)
+	r.text(e.Actor)
+	r.text(e.DecidedBy)
+	r.text(e.ForkedFrom)
+	r.text(e.TraceParent)
+	r.text(e.KeyIDs)
+	r.bytes(e.Data)
+	r.bytes(e.PrevHash[:])
+	r.bytes(e.Hash[:])
+	r.end()
 }
 
 // formatStreams writes the streams of a receipt as their last events' ids. Of a

@@ -223,21 +223,24 @@ func changeRun(w *projection.Rows, e events.Envelope, f func(*RunRow)) RunRow {
 
 // changeStep does the same for a step.
 func changeStep(w *projection.Rows, e events.Envelope, path domain.StepPath, f func(*Step)) {
-	s, ok := steps.Get(w, Step{Tenant: e.Stream.Tenant(), Run: domain.RunID(e.Stream.Entity()), Path: path})
-	if !ok {
-		s = rowlessStep(w, e, path)
+	change := func(s *Step) {
+		f(s)
+		s.Version, s.Position, s.Updated = e.Sequence, e.Position, e.Time
 	}
+	if steps.Change(w, Step{Tenant: e.Stream.Tenant(), Run: domain.RunID(e.Stream.Entity()), Path: path}, change) {
+		return
+	}
+	s := rowlessStep(w, e, path)
 	if s.Run == "" { // while the run is not loaded
 		return
 	}
-	f(&s)
-	s.Version, s.Position, s.Updated = e.Sequence, e.Position, e.Time
+	change(&s)
 	steps.Put(w, s)
 }
 
 // rowlessStep is a step to which nothing has happened yet.
 func rowlessStep(w *projection.Rows, e events.Envelope, path domain.StepPath) (s Step) {
-	if r, ok := runs.Get(w, runKey(e)); ok && r.Plan != nil {
+	if r := runs.Look(w, runKey(e)); r != nil && r.Plan != nil {
 		for i := range r.Plan.Steps {
 			if p := &r.Plan.Steps[i]; p.Path == path {
 				return r.planned(p)
@@ -387,10 +390,11 @@ func endRun(w *projection.Rows, e events.Envelope, f func(*RunRow)) {
 		r.Ended = &e.Time
 	})
 	for _, path := range run.Paths {
-		s, ok := steps.Get(w, Step{Tenant: run.Tenant, Run: run.Run, Path: path})
-		if !ok || !open(s.State) {
+		step := steps.Look(w, Step{Tenant: run.Tenant, Run: run.Run, Path: path})
+		if step == nil || !open(step.State) {
 			continue
 		}
+		s := *step
 		s.State, s.Ended, s.RetryAt = Cancelled, &e.Time, nil
 		s.Version, s.Position, s.Updated = e.Sequence, e.Position, e.Time
 		steps.Put(w, s)

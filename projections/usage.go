@@ -135,8 +135,11 @@ func addWorkflow(w *projection.Rows, e events.Envelope, run usageRun, delta Usag
 }
 
 func countScheduled(w *projection.Rows, r events.Recorded[events.StepScheduled]) {
+	if r.Event.Agent == nil {
+		return
+	}
 	run, ok := usageOf(w, r.Envelope)
-	if !ok || r.Event.Agent == nil {
+	if !ok {
 		return
 	}
 	if id := r.Event.Agent.ID; run.Agents[r.Event.Path] != id {

@@ -63,19 +63,16 @@ func (w *Rows) miss(s slot, row any) {
 	w.missing[s] = row
 }
 
-// get returns the entry of a key, or nil when it is absent or not loaded.
-func (w *Rows) get(t *Schema, k any) *entry {
-	s := slot{t, t.Key(k)}
+// get returns the entry of a key, if it is loaded; that of an absent row has none.
+func (w *Rows) get(s slot) (e *entry, loaded bool) {
 	if e, ok := w.changed[s]; ok {
-		return e
+		return e, true
 	}
 	e, ok := w.cache.get(s)
-	if !ok {
-		w.miss(s, k)
-		return nil
+	if ok {
+		w.own(s, e)
 	}
-	w.own(s, e)
-	return e
+	return e, ok
 }
 
 // own checks that a row is made from one stream only.
@@ -85,8 +82,11 @@ func (w *Rows) own(s slot, e *entry) {
 	}
 }
 
-func (w *Rows) put(t *Schema, row any, fresh bool) {
-	s := slot{t, t.Key(row)}
+func (w *Rows) put(t *Schema, row any, fresh bool) { w.place(slot{t, t.Key(row)}, row, fresh) }
+
+// place puts a row into its slot.
+func (w *Rows) place(s slot, row any, fresh bool) {
+	t := s.table
 	e, ok := w.changed[s]
 	if !ok {
 		var base *entry
@@ -136,10 +136,11 @@ func (w *Rows) add(t *Schema, delta any) {
 type cache struct {
 	limit      int
 	young, old map[slot]*entry
+	examples   map[*Schema]any // rows that keys are made of; one of each table, reused
 }
 
 func newCache(limit int) *cache {
-	return &cache{limit: limit, young: make(map[slot]*entry)}
+	return &cache{limit: limit, young: make(map[slot]*entry), examples: make(map[*Schema]any)}
 }
 
 func (c *cache) get(s slot) (*entry, bool) {

@@ -141,16 +141,16 @@ func (s *Schema) Key(row any) string {
 	if len(s.Keys) == 1 && s.Columns[s.Keys[0]].Kind == Text {
 		return s.Columns[s.Keys[0]].of(v).String()
 	}
-	var b strings.Builder
+	key := make([]byte, 0, 128)
 	for _, k := range s.Keys {
 		if c := &s.Columns[k]; c.Kind == Text {
-			b.WriteString(c.of(v).String())
+			key = append(key, c.of(v).String()...)
 		} else {
-			b.WriteString(strconv.FormatInt(integer(c.of(v)), 10))
+			key = strconv.AppendInt(key, integer(c.of(v)), 10)
 		}
-		b.WriteByte(0)
+		key = append(key, 0)
 	}
-	return b.String()
+	return string(key)
 }
 
 func integer(v reflect.Value) int64 {

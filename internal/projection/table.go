@@ -25,12 +25,54 @@ func NewHistoryTable[R any](name string) Table[R] {
 
 // Get returns the row with the key of k; other fields of k do not matter.
 func (t Table[R]) Get(w *Rows, k R) (R, bool) {
-	e := w.get(t.Schema, &k)
-	if e == nil || e.row == nil {
-		var zero R
-		return zero, false
+	if r := t.Look(w, k); r != nil {
+		return *r, true
 	}
-	return *e.row.(*R), true
+	var zero R
+	return zero, false
+}
+
+// Look is Get without a copy: the row must not be changed, and is nil if there is
+// none.
+func (t Table[R]) Look(w *Rows, k R) *R {
+	_, e := t.find(w, k)
+	if e == nil || e.row == nil {
+		return nil
+	}
+	return e.row.(*R)
+}
+
+// Change has f change the row with the key of k, but not its key. It reports
+// whether there is one.
+func (t Table[R]) Change(w *Rows, k R, f func(*R)) bool {
+	s, e := t.find(w, k)
+	if e == nil || e.row == nil {
+		return false
+	}
+	r := new(R)
+	*r = *e.row.(*R)
+	f(r)
+	t.settle(r)
+	w.place(s, r, false)
+	return true
+}
+
+// find returns the slot of a key and its entry, if that is loaded. What a key is
+// looked up by is kept only of those that have to be loaded.
+func (t Table[R]) find(w *Rows, k R) (slot, *entry) {
+	example, _ := w.cache.examples[t.Schema].(*R)
+	if example == nil {
+		example = new(R)
+	}
+	*example = k
+	s := slot{t.Schema, t.Key(example)}
+	e, loaded := w.get(s)
+	if !loaded {
+		w.miss(s, example)
+		example = nil
+	}
+	w.cache.examples[t.Schema] = example
+	return s, e
 }
 
 // Put writes a row, new or changed.

@@ -10,7 +10,11 @@ import (
 // Hash is a SHA-256 digest. The zero Hash precedes the first event of a log.
 type Hash [sha256.Size]byte
 
-func (h Hash) String() string { return hex.EncodeToString(h[:]) }
+func (h Hash) String() string {
+	var text [2 * len(h)]byte
+	hex.Encode(text[:], h[:])
+	return string(text[:])
+}
 
 // MarshalText writes what String prints.
 func (h Hash) MarshalText() ([]byte, error) { return []byte(h.String()), nil }

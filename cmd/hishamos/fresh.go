@@ -10,7 +10,7 @@ import (
 // that appends does not wait for those who hear of them.
 type fresh struct {
 	mu      sync.Mutex
-	waiting []events.Record
+	waiting [][]events.Record
 	closed  bool
 	some    chan struct{} // capacity 1
 	ended   chan struct{}
@@ -22,10 +22,10 @@ func newFresh(take func([]events.Record)) *fresh {
 		defer close(f.ended)
 		for range f.some {
 			f.mu.Lock()
-			records := f.waiting
+			commits := f.waiting
 			f.waiting = nil
 			f.mu.Unlock()
-			if len(records) > 0 {
+			for _, records := range commits {
 				take(records)
 			}
 		}
@@ -40,7 +40,7 @@ func (f *fresh) committed(records []events.Record) {
 	if f.closed {
 		return
 	}
-	f.waiting = append(f.waiting, records...)
+	f.waiting = append(f.waiting, records)
 	select {
 	case f.some <- struct{}{}:
 	default:

@@ -2,6 +2,7 @@ package relay
 
 import (
 	"math"
+	"slices"
 	"sync"
 
 	"github.com/hishamos/hishamos/domain"
@@ -25,6 +26,7 @@ func (f *feed) add(records []events.Record) {
 		return
 	}
 	f.mu.Lock()
+	f.run = slices.Grow(f.run, len(records))
 	for i := range records {
 		r := &records[i]
 		switch n := len(f.run); {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"sync"
 	"time"
 
@@ -38,6 +39,7 @@ type writer struct {
 	responses chan response
 	done      chan struct{} // closed when ended
 	loop      sync.WaitGroup
+	spare     []*record // only the loop uses them
 
 	mu        sync.Mutex
 	lanes     map[log.Partition]*lane
@@ -64,9 +66,16 @@ type lane struct {
 
 type entry struct {
 	message log.Message
-	record  *sarama.Record
 	size    int
 	left    *countdown
+}
+
+// record is a message as sarama takes it: some fifty texts, in one piece of memory.
+// Records are used again, because one is made for every event.
+type record struct {
+	sarama.Record
+	headers []sarama.RecordHeader
+	text    []byte
 }
 
 // countdown settles an Ack when all its messages are acknowledged.
@@ -77,6 +86,7 @@ type countdown struct {
 
 type batch struct {
 	records *sarama.RecordBatch
+	made    []*record // what records consists of
 	entries []entry
 }
 
@@ -156,7 +166,7 @@ func (w *writer) Send(ctx context.Context, messages []log.Message) (*log.Ack, er
 	left := &countdown{left: len(messages), ack: ack}
 	total := 0
 	for i, m := range messages {
-		entries[i] = newEntry(m, left)
+		entries[i] = entry{message: m, size: sizeOf(&m), left: left}
 		if entries[i].size > maxBatchBytes {
 			return nil, fmt.Errorf("send to %s: %d bytes: %w", m.Partition, entries[i].size, errOverlong)
 		}
@@ -205,27 +215,29 @@ func (w *writer) Expect(ends map[log.Partition]int64) {
 	}
 }
 
-// newEntry makes a record of a message. Its texts lie in one piece of memory: there
-// are some fifty of them, and a record is made for every event.
-func newEntry(m log.Message, left *countdown) entry {
-	text, size := len(m.Key), 32+len(m.Key)+len(m.Value)
+// sizeOf is about what a message takes in a batch.
+func sizeOf(m *log.Message) int {
+	size := 32 + len(m.Key) + len(m.Value)
 	for _, h := range m.Headers {
-		text += len(h.Key) + len(h.Value)
 		size += 10 + len(h.Key) + len(h.Value)
 	}
-	all := make([]byte, 0, text)
+	return size
+}
+
+// set makes the record one of a message.
+func (r *record) set(m *log.Message, offset int64) {
+	r.text = slices.Grow(r.text[:0], sizeOf(m))
 	piece := func(s string) []byte {
-		from := len(all)
-		all = append(all, s...)
-		return all[from:len(all):len(all)]
+		from := len(r.text)
+		r.text = append(r.text, s...)
+		return r.text[from:len(r.text):len(r.text)]
 	}
-	r := &sarama.Record{Key: piece(m.Key), Value: m.Value, Headers: make([]*sarama.RecordHeader, len(m.Headers))}
-	hs := make([]sarama.RecordHeader, len(m.Headers))
-	for i, h := range m.Headers {
-		hs[i] = sarama.RecordHeader{Key: piece(h.Key), Value: piece(h.Value)}
-		r.Headers[i] = &hs[i]
+	r.Key, r.Value, r.OffsetDelta = piece(m.Key), m.Value, offset
+	r.headers, r.Headers = slices.Grow(r.headers[:0], len(m.Headers)), slices.Grow(r.Headers[:0], len(m.Headers))
+	for _, h := range m.Headers {
+		r.headers = append(r.headers, sarama.RecordHeader{Key: piece(h.Key), Value: piece(h.Value)})
+		r.Headers = append(r.Headers, &r.headers[len(r.headers)-1])
 	}
-	return entry{message: m, record: r, size: size, left: left}
 }
 
 // Close implements log.Writer.

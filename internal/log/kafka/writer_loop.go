@@ -194,6 +194,9 @@ func (w *writer) request(b *sarama.Broker, lanes []*lane) bool {
 	return true
 }
 
+// spareRecords is about how many records are kept to be used again, of some 3 KB.
+const spareRecords = 1024
+
 // build takes the next batch from a lane's queue. Called with mu held.
 func (w *writer) build(ln *lane) *batch {
 	now := time.Now().Truncate(time.Millisecond)
@@ -202,15 +205,19 @@ func (w *writer) build(ln *lane) *batch {
 		size += ln.queue[n].size
 		n++
 	}
-	b := &batch{entries: ln.queue[:n:n], records: &sarama.RecordBatch{
+	b := &batch{entries: ln.queue[:n:n], made: make([]*record, n), records: &sarama.RecordBatch{
 		Version: 2, Codec: sarama.CompressionLZ4, CompressionLevel: sarama.CompressionLevelDefault,
 		FirstTimestamp: now, MaxTimestamp: now, LastOffsetDelta: int32(n - 1),
 		ProducerID: w.id.id, ProducerEpoch: w.id.epoch, FirstSequence: ln.sequence,
 		Records: make([]*sarama.Record, n),
 	}}
-	for i, e := range b.entries {
-		e.record.OffsetDelta = int64(i)
-		b.records.Records[i] = e.record
+	for i := range b.entries {
+		r := &record{}
+		if last := len(w.spare) - 1; last >= 0 {
+			r, w.spare = w.spare[last], w.spare[:last]
+		}
+		r.set(&b.entries[i].message, int64(i))
+		b.made[i], b.records.Records[i] = r, &r.Record
 	}
 	ln.queue = ln.queue[n:]
 	// Sequence numbers wrap to 0 after the largest.
@@ -290,6 +297,12 @@ func (w *writer) acknowledge(ln *lane, block *sarama.ProduceResponseBlock, code 
 		if e.left.left--; e.left.left == 0 {
 			e.left.ack.Settle(nil)
 		}
+	}
+	if len(w.spare) < spareRecords {
+		for _, r := range head.made {
+			r.Value = nil // it is the event's
+		}
+		w.spare = append(w.spare, head.made...)
 	}
 	ln.head, ln.failing, ln.retryAt = nil, time.Time{}, time.Time{}
 	signal(w.room)

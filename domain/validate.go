@@ -57,8 +57,8 @@ func (d Definition) Validate() error {
 	}
 	index := make(map[string]int, len(d.Steps))
 	for i, s := range d.Steps {
-		if err := s.validate(fmt.Sprintf("steps[%d]", i)); err != nil {
-			return err
+		if s.validate("") != nil { // most often it is nil, and nobody asks where
+			return s.validate(fmt.Sprintf("steps[%d]", i))
 		}
 		if first, twice := index[s.ID]; twice {
 			return InvalidDefinition(fmt.Sprintf("steps[%d].id", i), fmt.Sprintf("%q is also the id of steps[%d]", s.ID, first), "give each step its own id")

@@ -15,21 +15,25 @@ import (
 // not exist, and steps that the naming step does not need. The error is an
 // *domain.Error whose field is like steps[2].when.
 func Check(d domain.Definition) error {
-	c := checker{parameters: make(map[string]bool, len(d.Parameters)), steps: make(map[string]domain.Step, len(d.Steps))}
+	c := checker{parameters: make(map[string]bool, len(d.Parameters)), steps: make(map[string]*domain.Step, len(d.Steps))}
 	for _, p := range d.Parameters {
 		c.parameters[p.Name] = true
 	}
-	for _, s := range d.Steps {
-		c.steps[s.ID] = s
+	for i := range d.Steps {
+		c.steps[d.Steps[i].ID] = &d.Steps[i]
 	}
-	for i, s := range d.Steps {
+	for i := range d.Steps {
+		s := &d.Steps[i]
+		if s.When == "" && len(s.With) == 0 {
+			continue
+		}
 		at := fmt.Sprintf("steps[%d]", i)
 		if s.When != "" {
 			if err := c.condition(at+".when", s.When, s); err != nil {
 				return err
 			}
 		}
-		if err := c.value(at+".with", s.With, &s); err != nil {
+		if err := c.value(at+".with", s.With, s); err != nil {
 			return err
 		}
 	}
@@ -47,14 +51,14 @@ func Check(d domain.Definition) error {
 
 type checker struct {
 	parameters map[string]bool
-	steps      map[string]domain.Step
+	steps      map[string]*domain.Step
 }
 
-func (c checker) condition(at, source string, s domain.Step) error {
+func (c checker) condition(at, source string, s *domain.Step) error {
 	if strings.HasPrefix(source, "${") {
 		return domain.InvalidDefinition(at, "a condition is an expression already", "write it without ${ and }")
 	}
-	p, err := c.expression(at, source, &s)
+	p, err := c.expression(at, source, s)
 	if err != nil {
 		return err
 	}
@@ -111,7 +115,7 @@ func (c checker) expression(at, source string, s *domain.Step) (*program, error)
 		if _, ok := c.steps[r.id]; !ok {
 			return nil, domain.InvalidDefinition(at, fmt.Sprintf("there is no step %q", r.id), "name a step of this workflow")
 		}
-		if s != nil && !c.needs(*s, r.id, map[string]bool{}) {
+		if s != nil && !c.needs(s, r.id, map[string]bool{}) {
 			return nil, domain.InvalidDefinition(at, fmt.Sprintf("step %q may not have ended by then", r.id), fmt.Sprintf("add %s to needs", r.id))
 		}
 	}
@@ -119,7 +123,7 @@ func (c checker) expression(at, source string, s *domain.Step) (*program, error)
 }
 
 // needs reports whether a step waits for another, directly or through others.
-func (c checker) needs(s domain.Step, id string, seen map[string]bool) bool {
+func (c checker) needs(s *domain.Step, id string, seen map[string]bool) bool {
 	for _, need := range s.Needs {
 		if need == id {
 			return true

@@ -74,18 +74,18 @@ var tables = [...]struct {
 type part int
 
 const (
-	eventRows part = iota
-	commandRows
+	commandRows part = iota
 	newStreams
 	oldStreams
 	newClaims
 	oldClaims   // taken before, and again
 	freedClaims // given back
+	eventRows   // last, because they are most: what comes before them is not copied to make room
 	partCount
 )
 
 // tableOf is the table whose rows a part has.
-var tableOf = [partCount]int{newStreams: 2, oldStreams: 2, commandRows: 1, newClaims: 3, oldClaims: 3, freedClaims: 3}
+var tableOf = [partCount]int{eventRows: 0, commandRows: 1, newStreams: 2, oldStreams: 2, newClaims: 3, oldClaims: 3, freedClaims: 3}
 
 // scalars are the parameters before the arrays: the new position, hash and
 // instant, the position, hash and generation they must follow, and the log id.

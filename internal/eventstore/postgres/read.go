@@ -1,10 +1,12 @@
 package postgres
 
 import (
+	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
-	"time"
+	"slices"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -65,31 +67,81 @@ func readRecords(ctx context.Context, db querier, limit int, sql string, args ..
 	}
 	defer rows.Close()
 	out := make([]events.Record, 0, min(limit, 256))
-	var id uuid.UUID
-	var text string
+	var read recordReader
 	for rows.Next() {
+		if len(out) == cap(out) { // a full page, most likely
+			out = slices.Grow(out, limit-len(out))
+		}
 		var r events.Record
-		var logID uuid.UUID
-		var at, recorded time.Time
-		var prev, hash []byte
-		err := rows.Scan(&r.Position, &logID, &r.Generation, &r.Stream, &r.Sequence, &r.Type, &r.Version, &at, &recorded,
-			&r.Correlation, &r.Causation, &r.Command, &r.Index, &r.Count, &r.Claims, &r.Actor, &r.DecidedBy, &r.ForkedFrom,
-			&r.TraceParent, &r.KeyIDs, &r.Data, &prev, &hash)
-		if err != nil {
+		if err := read.record(rows, &r); err != nil {
 			return nil, err
 		}
-		if logID != id || text == "" {
-			id, text = logID, logID.String()
-		}
-		r.LogID, r.Time, r.Recorded = text, at.UTC(), recorded.UTC()
-		if len(prev) != len(r.PrevHash) || len(hash) != len(r.Hash) {
-			return nil, &events.ChainError{Position: r.Position, Reason: "a stored hash is not 32 bytes long: this event was changed"}
-		}
-		copy(r.PrevHash[:], prev)
-		copy(r.Hash[:], hash)
 		out = append(out, r)
 	}
 	return out, rows.Err()
+}
+
+// recordReader reads rows of recordColumns in Postgres's binary form, which takes
+// a third of the time of scanning them value by value.
+type recordReader struct {
+	checked bool
+	id      uuid.UUID
+	logID   string // the same as text
+	types   map[string]string
+	text    []byte
+}
+
+func (d *recordReader) record(rows pgx.Rows, r *events.Record) error {
+	if !d.checked {
+		for _, f := range rows.FieldDescriptions() {
+			if f.Format != pgx.BinaryFormatCode && f.DataTypeOID != oidText { // of texts both are the same
+				return fmt.Errorf("column %s did not come in binary form", f.Name)
+			}
+		}
+		d.checked, d.types = true, make(map[string]string)
+	}
+	v := rows.RawValues()
+	for _, i := range []int{0, 1, 2, 4, 6, 7, 8, 12, 13} {
+		if v[i] == nil {
+			return fmt.Errorf("column %s of an event is null: this event was changed", rows.FieldDescriptions()[i].Name)
+		}
+	}
+	i8 := func(i int) uint64 { return binary.BigEndian.Uint64(v[i]) }
+	i4 := func(i int) int { return int(int32(binary.BigEndian.Uint32(v[i]))) }
+	if id := uuid.UUID(v[1]); id != d.id || d.logID == "" {
+		d.id, d.logID = id, id.String()
+	}
+	name, ok := d.types[string(v[5])]
+	if !ok {
+		name = string(v[5])
+		d.types[name] = name
+	}
+	r.Position, r.LogID, r.Generation, r.Sequence = domain.Position(i8(0)), d.logID, i4(2), domain.Sequence(i8(4))
+	r.Type, r.Version, r.Index, r.Count = name, i4(6), i4(12), i4(13)
+	r.Time, r.Recorded = instant(int64(i8(7))), instant(int64(i8(8)))
+
+	// All texts of a row lie in one piece of memory.
+	texts := [...]int{3, 9, 10, 11, 14, 15, 16, 17, 18, 19}
+	d.text = d.text[:0]
+	for _, i := range texts {
+		d.text = append(d.text, v[i]...)
+	}
+	all, at := string(d.text), 0
+	next := func(i int) string {
+		from := at
+		at += len(v[i])
+		return all[from:at]
+	}
+	r.Stream, r.Correlation, r.Causation, r.Command = domain.StreamID(next(3)), next(9), next(10), domain.CommandID(next(11))
+	r.Claims, r.Actor, r.DecidedBy, r.ForkedFrom, r.TraceParent, r.KeyIDs = next(14), next(15), next(16), next(17), next(18), next(19)
+	r.Data = bytes.Clone(v[20])
+	prev, hash := v[21], v[22]
+	if len(prev) != len(r.PrevHash) || len(hash) != len(r.Hash) {
+		return &events.ChainError{Position: r.Position, Reason: "a stored hash is not 32 bytes long: this event was changed"}
+	}
+	copy(r.PrevHash[:], prev)
+	copy(r.Hash[:], hash)
+	return nil
 }
 
 // Head implements eventstore.Reader.

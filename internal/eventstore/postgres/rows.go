@@ -180,11 +180,12 @@ func (r *rows) array() []byte {
 	return h
 }
 
-// microseconds is the binary form of a timestamptz: since 2000-01-01.
-func microseconds(t time.Time) int64 {
-	const epoch = 946684800_000000
-	return t.UnixMicro() - epoch
-}
+// epoch is the zero of Postgres's instants, 2000-01-01, in microseconds.
+const epoch = 946684800_000000
+
+// microseconds is the binary form of a timestamptz, and instant its inverse.
+func microseconds(t time.Time) int64 { return t.UnixMicro() - epoch }
+func instant(v int64) time.Time      { return time.UnixMicro(v + epoch).UTC() }
 
 func int8Param(v int64) []byte { return binary.BigEndian.AppendUint64(nil, uint64(v)) }
 func int4Param(v int) []byte   { return binary.BigEndian.AppendUint32(nil, uint32(int32(v))) }

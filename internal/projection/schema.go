@@ -198,6 +198,20 @@ type Cells struct {
 // Cells returns the columns of a row, given by a pointer.
 func (s *Schema) Cells(row any) Cells { return Cells{s, reflect.ValueOf(row).Elem()} }
 
+// Unset reports whether a column is the zero of its kind or Null; it is quicker
+// than looking at what At returns.
+func (r Cells) Unset(column int) bool {
+	c := &r.schema.Columns[column]
+	f := c.of(r.row)
+	switch c.Kind {
+	case Time, JSON:
+		k := f.Kind()
+		return (k == reflect.Pointer || k == reflect.Slice || k == reflect.Map) && f.IsNil()
+	case Text, Int, Float, Bool:
+	}
+	return f.IsZero()
+}
+
 // At returns a column.
 func (r Cells) At(column int) Cell {
 	c := &r.schema.Columns[column]

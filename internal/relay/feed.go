@@ -2,7 +2,6 @@ package relay
 
 import (
 	"math"
-	"slices"
 	"sync"
 
 	"github.com/hishamos/hishamos/domain"
@@ -26,7 +25,9 @@ func (f *feed) add(records []events.Record) {
 		return
 	}
 	f.mu.Lock()
-	f.run = slices.Grow(f.run, len(records))
+	if len(f.run) == 0 {
+		f.run = make([]events.Record, 0, len(records))
+	}
 	for i := range records {
 		r := &records[i]
 		switch n := len(f.run); {

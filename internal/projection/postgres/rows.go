@@ -117,10 +117,9 @@ func (s *shape) know(conn *pgx.Conn) {
 // rowAt is a row with what the runner knows of it.
 type rowAt func(i int) (row any, from, to domain.Position)
 
-// encode writes n rows as one array.
-func (s *shape) encode(t *projection.Schema, build, n int, at rowAt) ([]byte, error) {
+// encode appends n rows as one array.
+func (s *shape) encode(buf []byte, t *projection.Schema, build, n int, at rowAt) ([]byte, error) {
 	u32 := binary.BigEndian.AppendUint32
-	buf := make([]byte, 0, 512*n)
 	buf = u32(u32(u32(u32(u32(buf, 1), 0), s.row), uint32(n)), 1) // dimensions, nulls, type, length, lower bound
 	for i := range n {
 		row, from, to := at(i)
@@ -128,6 +127,10 @@ func (s *shape) encode(t *projection.Schema, build, n int, at rowAt) ([]byte, er
 		start := len(buf)
 		buf = u32(u32(buf, 0), uint32(len(s.columns)))
 		for _, c := range s.columns {
+			if c.sparse && c.column >= 0 && cells.Unset(c.column) { // most columns of most rows
+				buf = u32(u32(buf, c.oid), lengthOfNull)
+				continue
+			}
 			cell := projection.Cell{Kind: projection.Int}
 			switch c.column {
 			case buildColumn:
@@ -153,6 +156,8 @@ func (s *shape) encode(t *projection.Schema, build, n int, at rowAt) ([]byte, er
 // epoch is the zero of Postgres's dates and instants.
 var epoch = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 
+const lengthOfNull = math.MaxUint32
+
 var errRange = errors.New("the number does not fit the column")
 
 // appendField writes one value with its length.
@@ -160,7 +165,7 @@ func appendField(buf []byte, oid uint32, c *projection.Cell) ([]byte, error) {
 	u32, u64 := binary.BigEndian.AppendUint32, binary.BigEndian.AppendUint64
 	switch {
 	case c.Null:
-		return u32(buf, math.MaxUint32), nil // length -1
+		return u32(buf, lengthOfNull), nil
 	case c.Kind == projection.Int && oid == pgtype.Int8OID:
 		return u64(u32(buf, 8), uint64(c.Int)), nil
 	case c.Kind == projection.Int:

@@ -25,6 +25,7 @@ import (
 type Store struct {
 	pool   pg.Writer
 	shapes shapes
+	rooms  sync.Pool // of *[]byte, for the rows of a commit
 
 	mu         sync.Mutex // guards statements
 	statements map[*projection.Schema]*statements
@@ -147,9 +148,15 @@ func (s *Store) commit(ctx context.Context, c projection.Changes, trust bool) er
 	at := c.Checkpoint
 	b.Queue(commitSQL, c.Build.Projection, c.Build.Number, at.Partition.Topic, at.Partition.ID,
 		at.Position, at.Mark, at.Epoch, at.Offset, c.Fence, at.Batch)
+	room, _ := s.rooms.Get().(*[]byte)
+	if room == nil {
+		room = new([]byte)
+	}
+	defer s.rooms.Put(room)
+	*room = (*room)[:0]
 	var used []*shape
 	for _, t := range c.Tables {
-		shapes, err := s.queue(ctx, b, c.Build.Number, t, trust)
+		shapes, err := s.queue(ctx, b, room, c.Build.Number, t, trust)
 		if err != nil {
 			return err
 		}
@@ -167,9 +174,9 @@ func (s *Store) commit(ctx context.Context, c projection.Changes, trust bool) er
 	return s.send(ctx, b, used, c.DryRun)
 }
 
-// queue adds what a batch does to a table. Trust says that rows which are said to
-// be new are.
-func (s *Store) queue(ctx context.Context, b *pgx.Batch, build int, c projection.TableChanges, trust bool) ([]*shape, error) {
+// queue adds what a batch does to a table; its rows are written behind what is in
+// the room. Trust says that rows which are said to be new are.
+func (s *Store) queue(ctx context.Context, b *pgx.Batch, room *[]byte, build int, c projection.TableChanges, trust bool) ([]*shape, error) {
 	t, st := c.Table, s.of(c.Table)
 	var used []*shape
 	add := func(sql string, past bool, n int, at rowAt) error {
@@ -180,12 +187,12 @@ func (s *Store) queue(ctx context.Context, b *pgx.Batch, build int, c projection
 		if err != nil {
 			return err
 		}
-		rows, err := sh.encode(t, build, n, at)
-		if err != nil {
+		from := len(*room)
+		if *room, err = sh.encode(*room, t, build, n, at); err != nil {
 			return err
 		}
 		used = append(used, sh)
-		b.Queue(sql, rows)
+		b.Queue(sql, (*room)[from:])
 		return nil
 	}
 	var fresh, puts []projection.Versioned

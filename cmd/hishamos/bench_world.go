@@ -41,7 +41,7 @@ type world struct {
 	url     string // of the database in use
 	brokers []string
 	keepLog bool // all of the embedded one
-	anyRate bool // streams are changed as often as anybody wants
+	anyRate bool // no limit on requests, nor on the commands of a stream
 	servers []*benchServer
 	stops   []func(context.Context) error
 }
@@ -186,7 +186,9 @@ func (w *world) environ() []string {
 	}
 	unlessSet := map[string]string{"HISHAMOS_LOG_LEVEL": "warn", "HISHAMOS_WORKERS": strconv.Itoa(benchSlots)}
 	if w.anyRate {
-		unlessSet["HISHAMOS_STREAM_RATE"] = "0"
+		for _, limit := range []string{"HISHAMOS_STREAM_RATE", "HISHAMOS_TOKEN_REQUESTS", "HISHAMOS_TENANT_REQUESTS"} {
+			unlessSet[limit] = "0"
+		}
 	}
 	for name, value := range unlessSet {
 		if os.Getenv(name) == "" {

@@ -114,6 +114,11 @@ func rowsWithoutCheckpoint(s projection.Store, c projection.Changes) error {
 			c.Checkpoint = old
 		}
 	}
+	for _, t := range c.Tables { // the store in memory would not take a row for new twice
+		for i := range t.Puts {
+			t.Puts[i].New = false
+		}
+	}
 	return s.Commit(context.Background(), c)
 }
 

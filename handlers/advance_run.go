@@ -25,6 +25,8 @@ type Ports struct {
 	Timers     *timer.Wheel
 	// RunIntents returns what a run waits for, at or after a version.
 	RunIntents func(ctx context.Context, run domain.StreamID, atLeast domain.Sequence) (domain.Intents, error)
+	// Doubt has RunIntents compare with the log what this process knows of each run.
+	Doubt func()
 	// OpenRuns lists runs that have not ended, in order, after one.
 	OpenRuns func(ctx context.Context, after domain.StreamID, limit int) ([]domain.StreamID, error)
 	// OpenErasures lists orders to erase that were not carried out, likewise.
@@ -90,8 +92,11 @@ func (p Ports) syncRun(ctx context.Context, run domain.StreamID, atLeast domain.
 // recoverPage is how many open runs are looked up at once.
 const recoverPage = 500
 
-// recoverRuns finds again what the runs of new partitions wait for.
+// recoverRuns finds again what the runs of new partitions wait for. Runs that this
+// process knows from when it had them before may have gone on: what is handled
+// again would offer work that others have done.
 func (p Ports) recoverRuns(ctx context.Context, owned func(domain.StreamID) bool) error {
+	p.Doubt()
 	for after := domain.StreamID(""); ; {
 		page, err := p.OpenRuns(ctx, after, recoverPage)
 		if err != nil {

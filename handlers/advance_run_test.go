@@ -28,6 +28,7 @@ type world struct {
 	ports    handlers.Ports
 	intents  map[domain.StreamID]domain.Intents
 	commands []commands.Request
+	doubted  bool // what is known of runs is compared with the log
 }
 
 func newWorld(t *testing.T) *world {
@@ -37,6 +38,7 @@ func newWorld(t *testing.T) *world {
 		RunIntents: func(_ context.Context, run domain.StreamID, _ domain.Sequence) (domain.Intents, error) {
 			return w.intents[run], nil
 		},
+		Doubt: func() { w.doubted = true },
 		OpenRuns: func(_ context.Context, after domain.StreamID, limit int) ([]domain.StreamID, error) {
 			var open []domain.StreamID
 			for run := range w.intents {
@@ -164,6 +166,27 @@ func TestWhoTakesPartitionsOverReplacesAttemptsThatMayBeInOtherHands(t *testing.
 	slices.Sort(got)
 	if want := []string{"a#1", fmt.Sprintf("a#%d", len(w.commands)+1)}; !slices.Equal(got, want) {
 		t.Errorf("offered %v, want %v", got, want)
+	}
+}
+
+// A run that this process knows from when it had it before may have ended in other
+// hands; an event of before then must not bring its work back.
+func TestWhoTakesPartitionsOverBelievesNothingFromBefore(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	inMemory := map[domain.StreamID]domain.Intents{run(1): waits(run(1), domain.AgentStep)} // it ended elsewhere since
+	w.ports.RunIntents = func(_ context.Context, run domain.StreamID, _ domain.Sequence) (domain.Intents, error) {
+		if w.doubted {
+			return w.intents[run], nil
+		}
+		return inMemory[run], nil
+	}
+	if err := w.reaction().Recover(t.Context(), func(domain.StreamID) bool { return true }); err != nil {
+		t.Fatal(err)
+	}
+	w.deliver(events.StepScheduled{Path: "a", Attempt: 1}, run(1), 0, 1)
+	if got := w.offered(); len(got) > 0 {
+		t.Errorf("offered %v", got)
 	}
 }
 

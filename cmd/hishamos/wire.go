@@ -56,6 +56,7 @@ func portsOf(store eventstore.Reader, d *dispatch.Dispatcher, ring *keys.Ring, b
 			intents, _, err := dispatch.Observe(ctx, d, stream, atLeast, func(s run.State) domain.Intents { return run.Intents(stream, s) })
 			return intents, err
 		},
+		Doubt: d.Doubt,
 		OpenRuns: func(ctx context.Context, after domain.StreamID, limit int) ([]domain.StreamID, error) {
 			return store.OpenStreams(ctx, run.Decider.Kind, after, limit)
 		},

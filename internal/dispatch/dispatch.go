@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/hishamos/hishamos/commands"
@@ -45,6 +46,7 @@ type Dispatcher struct {
 	aggregates map[string]Aggregate
 	cache      *cache
 	gate       *gate
+	doubts     atomic.Uint64 // calls of Doubt
 }
 
 var _ commands.Dispatcher = (*Dispatcher)(nil)
@@ -119,7 +121,7 @@ func (d *Dispatcher) Do(ctx context.Context, r commands.Request) (commands.Recei
 		return commands.Receipt{}, ErrStreamRate
 	}
 	if r.Fresh {
-		q.begin(a)
+		q.begin(a, d.doubts.Load())
 	}
 	for range maxTries {
 		receipt, again, err := d.try(ctx, q, a, r)
@@ -295,6 +297,12 @@ func receiptOf(r eventstore.Receipt, target domain.StreamID) commands.Receipt {
 	}
 	return out
 }
+
+// Doubt has Observe compare each state in memory with the store once more, whatever
+// version its caller has seen. Whoever takes over what another process looked after
+// calls it first: streams that are known from before may have gone on there, and
+// what is handled again from the log is older than that.
+func (d *Dispatcher) Doubt() { d.doubts.Add(1) }
 
 // Cached returns how many streams' states are in memory.
 func (d *Dispatcher) Cached() int {

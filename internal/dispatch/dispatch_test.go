@@ -266,6 +266,45 @@ func TestObservingAStreamShowsCommittedStateAtOrAfterAVersion(t *testing.T) {
 	}
 }
 
+func TestAStateInDoubtIsComparedWithTheStoreOnce(t *testing.T) {
+	t.Parallel()
+	store := &counted{Store: memory.New(memory.Options{})}
+	here := dispatch.New(store, dispatch.Options{}, dispatch.For(rotations))
+	elsewhere := dispatch.New(store.Store, dispatch.Options{}, dispatch.For(rotations))
+	if _, err := here.Do(t.Context(), issue("a")); err != nil {
+		t.Fatal(err)
+	}
+	observe := func(want, reads int) {
+		t.Helper()
+		before := store.reads
+		n, _, err := dispatch.Observe(t.Context(), here, token, 1, func(n int) int { return n })
+		if n != want || err != nil || store.reads-before != reads {
+			t.Errorf("state %d, %v, with %d reads, want %d with %d", n, err, store.reads-before, want, reads)
+		}
+	}
+	here.Doubt()
+	observe(1, 1)
+	observe(1, 0)
+	if _, err := elsewhere.Do(t.Context(), rotate("b")); err != nil {
+		t.Fatal(err)
+	}
+	observe(1, 0) // nobody asks for more
+	here.Doubt()
+	observe(2, 2) // there is news, so it is loaded
+	observe(2, 0)
+}
+
+// counted counts the reads of streams.
+type counted struct {
+	eventstore.Store
+	reads int
+}
+
+func (s *counted) ReadStream(ctx context.Context, id domain.StreamID, after domain.Sequence, limit int) ([]events.Record, error) {
+	s.reads++
+	return s.Store.ReadStream(ctx, id, after, limit)
+}
+
 func TestIdleStreamsAreForgottenBeyondTheLimit(t *testing.T) {
 	t.Parallel()
 	store := memory.New(memory.Options{})

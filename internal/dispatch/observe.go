@@ -9,7 +9,7 @@ import (
 )
 
 // Observe computes something from a stream's committed state, at or after a
-// version the caller has seen on the log; 0: as the store has it now. S is the
+// version the caller has seen on the log; 0, or after Doubt: as the store has it now. S is the
 // state of the stream's decider; compute must not keep or change it.
 func Observe[S, T any](ctx context.Context, d *Dispatcher, stream domain.StreamID, atLeast domain.Sequence, compute func(S) T) (T, domain.Sequence, error) {
 	var none T
@@ -32,7 +32,7 @@ func Observe[S, T any](ctx context.Context, d *Dispatcher, stream domain.StreamI
 			q.unlock()
 			return none, 0, err
 		}
-		if atLeast == 0 {
+		if doubts := d.doubts.Load(); atLeast == 0 || q.trusted < doubts {
 			if current, err := q.current(ctx, d.store); err != nil || !current && ctx.Err() != nil {
 				q.unlock()
 				return none, 0, errors.Join(err, context.Cause(ctx))
@@ -40,6 +40,7 @@ func Observe[S, T any](ctx context.Context, d *Dispatcher, stream domain.StreamI
 				q.unlock()
 				continue
 			}
+			q.trusted = doubts
 		}
 		state, ok := q.state.(S)
 		if !ok {

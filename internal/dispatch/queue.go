@@ -23,6 +23,7 @@ type queue struct {
 	version domain.Sequence // of state
 	loaded  bool
 	content string // the key of the stream's content; empty: it has none yet
+	trusted uint64 // calls of Dispatcher.Doubt before it was last compared with the store
 
 	// Guarded by mu: what waiters need without taking a turn.
 	mu        sync.Mutex
@@ -84,6 +85,7 @@ func (q *queue) load(ctx context.Context, d *Dispatcher, a Aggregate) error {
 	q.mu.Lock()
 	era := q.era
 	q.mu.Unlock()
+	q.trusted = d.doubts.Load()
 	state, version, content, err := d.fold(ctx, a, q.stream)
 	if err != nil {
 		return err
@@ -96,7 +98,7 @@ func (q *queue) load(ctx context.Context, d *Dispatcher, a Aggregate) error {
 }
 
 // begin takes a stream that nobody has used here for one that does not exist.
-func (q *queue) begin(a Aggregate) {
+func (q *queue) begin(a Aggregate, doubts uint64) {
 	select {
 	case <-q.turn:
 		defer q.unlock()
@@ -107,6 +109,7 @@ func (q *queue) begin(a Aggregate) {
 	defer q.mu.Unlock()
 	if !q.loaded && q.era == 0 && q.inflight == 0 {
 		q.state, q.version, q.committed, q.loaded = a.initial(), 0, 0, true
+		q.trusted = doubts
 	}
 }
 

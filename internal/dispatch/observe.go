@@ -9,8 +9,8 @@ import (
 )
 
 // Observe computes something from a stream's committed state, at or after a
-// version the caller has seen on the log; 0, or after Doubt: as the store has it now. S is the
-// state of the stream's decider; compute must not keep or change it.
+// version the caller has seen on the log; 0, or after Doubt: as the store has it
+// now. S is the state of the stream's decider; compute must not keep or change it.
 func Observe[S, T any](ctx context.Context, d *Dispatcher, stream domain.StreamID, atLeast domain.Sequence, compute func(S) T) (T, domain.Sequence, error) {
 	var none T
 	a, ok := d.aggregates[stream.Kind()]

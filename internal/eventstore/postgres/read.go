@@ -15,6 +15,7 @@ import (
 	"github.com/hishamos/hishamos/events"
 	"github.com/hishamos/hishamos/internal/eventstore"
 	"github.com/hishamos/hishamos/internal/eventstore/batch"
+	"github.com/hishamos/hishamos/internal/pg"
 )
 
 const (
@@ -55,12 +56,7 @@ func (s *Store) ReadAll(ctx context.Context, after domain.Position, limit int) (
 	return out, nil
 }
 
-// querier is a pool, a transaction or a tenant's scope.
-type querier interface {
-	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
-}
-
-func readRecords(ctx context.Context, db querier, limit int, sql string, args ...any) ([]events.Record, error) {
+func readRecords(ctx context.Context, db pg.Querier, limit int, sql string, args ...any) ([]events.Record, error) {
 	rows, err := db.Query(ctx, sql, args...)
 	if err != nil {
 		return nil, err
@@ -101,12 +97,12 @@ func (d *recordReader) record(rows pgx.Rows, r *events.Record) error {
 		d.checked, d.types = true, make(map[string]string)
 	}
 	v := rows.RawValues()
-	for _, i := range []int{0, 1, 2, 4, 6, 7, 8, 12, 13} {
-		if v[i] == nil {
-			return fmt.Errorf("column %s of an event is null: this event was changed", rows.FieldDescriptions()[i].Name)
+	i8 := func(i int) uint64 { return binary.BigEndian.Uint64(v[i]) }
+	for i := range v {
+		if v[i] == nil { // never of the position, which is the primary key
+			return &events.ChainError{Position: domain.Position(i8(0)), Reason: fmt.Sprintf("its %s is null: this event was changed", rows.FieldDescriptions()[i].Name)}
 		}
 	}
-	i8 := func(i int) uint64 { return binary.BigEndian.Uint64(v[i]) }
 	i4 := func(i int) int { return int(int32(binary.BigEndian.Uint32(v[i]))) }
 	if id := uuid.UUID(v[1]); id != d.id || d.logID == "" {
 		d.id, d.logID = id, id.String()
@@ -171,7 +167,7 @@ func (s *Store) Committed(ctx context.Context, t domain.Tenant, c domain.Command
 	return committed(ctx, s.pool, t, c)
 }
 
-func committed(ctx context.Context, db querier, t domain.Tenant, c domain.CommandID) (eventstore.Receipt, []byte, bool, error) {
+func committed(ctx context.Context, db pg.Querier, t domain.Tenant, c domain.CommandID) (eventstore.Receipt, []byte, bool, error) {
 	var done batch.Done
 	found := false
 	rows, err := db.Query(ctx, committedSQL, fresh, string(t), string(c))

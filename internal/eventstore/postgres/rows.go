@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/jackc/pgx/v5"
+	"github.com/hishamos/hishamos/internal/pg"
 )
 
 // Rows travel as one array of the table's row type in Postgres's binary form.
@@ -43,33 +43,23 @@ type field struct {
 	known bool
 }
 
-const rowTypeSQL = `
-select t.oid, a.attname, a.atttypid from pg_attribute a join pg_type t on t.typrelid = a.attrelid
-where a.attrelid = to_regclass($1) and a.attnum > 0 and not a.attisdropped order by a.attnum`
-
 // readRowType returns the row type of a table whose columns, as far as this build
 // knows them, are there in the same order.
-func readRowType(ctx context.Context, db querier, table string, columns []column) (rowType, error) {
-	var t rowType
-	rows, err := db.Query(ctx, rowTypeSQL, table)
+func readRowType(ctx context.Context, db pg.Querier, table string, columns []column) (rowType, error) {
+	read, err := pg.ReadRowType(ctx, db, table)
 	if err != nil {
-		return t, err
+		return rowType{}, err
 	}
-	var got column
-	at := 0
-	_, err = pgx.ForEachRow(rows, []any{&t.oid, &got.name, &got.oid}, func() error {
-		f := field{oid: got.oid, known: at < len(columns) && columns[at] == got}
-		if f.known {
+	t, at := rowType{oid: read.OID}, 0
+	for _, c := range read.Columns {
+		known := at < len(columns) && columns[at] == column{c.Name, c.OID}
+		if known {
 			at++
 		}
-		t.fields = append(t.fields, f)
-		return nil
-	})
-	if err == nil && at < len(columns) {
-		err = fmt.Errorf("column %s is missing or of another type: migrate the database", columns[at].name)
+		t.fields = append(t.fields, field{c.OID, known})
 	}
-	if err != nil {
-		return t, fmt.Errorf("read the columns of %s: %w", table, err)
+	if at < len(columns) {
+		return t, fmt.Errorf("column %s of %s is missing or of another type: migrate the database", columns[at].name, table)
 	}
 	return t, nil
 }

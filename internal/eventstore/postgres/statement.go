@@ -12,6 +12,7 @@ import (
 	"github.com/hishamos/hishamos/events"
 	"github.com/hishamos/hishamos/internal/eventstore"
 	"github.com/hishamos/hishamos/internal/eventstore/batch"
+	"github.com/hishamos/hishamos/internal/pg"
 )
 
 // channel is where every commit that wrote is announced.
@@ -69,8 +70,8 @@ var tables = [...]struct {
 	}},
 }
 
-// parts are the arrays of the statement, in the order of its parameters after the
-// scalars.
+// part is one of the arrays of the statement, numbered in the order of its
+// parameters after the scalars.
 type part int
 
 const (
@@ -91,8 +92,8 @@ var tableOf = [partCount]int{eventRows: 0, commandRows: 1, newStreams: 2, oldStr
 // instant, the position, hash and generation they must follow, and the log id.
 const scalars = 7
 
-// shape says which form of the statement a batch needs: which of the parts after
-// events and commands it has.
+// shape says which form of the statement a batch needs: which of the parts
+// beside events and commands it has.
 type shape struct {
 	claims  bool
 	streams novelty
@@ -181,7 +182,7 @@ type statement struct {
 // rowTypes are those of the tables of a database.
 type rowTypes [len(tables)]rowType
 
-func readRowTypes(ctx context.Context, db querier) (types rowTypes, err error) {
+func readRowTypes(ctx context.Context, db pg.Querier) (types rowTypes, err error) {
 	for i, t := range tables {
 		if types[i], err = readRowType(ctx, db, t.name, t.columns); err != nil {
 			return types, err

@@ -57,7 +57,7 @@ func (s *Store) Verify(ctx context.Context, from events.Mark, each Seen) (events
 // Seen is told of a record that was found whole.
 type Seen func(r *events.Record, leaf events.Hash, head domain.Position) error
 
-func (s *Store) verifyChain(ctx context.Context, db querier, at events.Mark, to domain.Position, each Seen) (events.Mark, error) {
+func (s *Store) verifyChain(ctx context.Context, db pg.Querier, at events.Mark, to domain.Position, each Seen) (events.Mark, error) {
 	tell := func(r *events.Record, leaf events.Hash) error {
 		if each == nil {
 			return nil

@@ -39,6 +39,7 @@ func TestVerifyNamesTheFirstTamperedPosition(t *testing.T) {
 	}{
 		"data flipped":         {`update events set data = set_byte(data, 3, get_byte(data, 3) # 1) where position = 5`, 5},
 		"an attribute changed": {`update events set actor = actor || ' ' where position = 4`, 4},
+		"an attribute nulled":  {`alter table events alter column forkedfrom drop not null; update events set forkedfrom = null where position = 4`, 4},
 		"recorded changed":     {`update events set recorded = recorded + interval '1 microsecond' where position = 7`, 7},
 		"a stream changed":     {`update events set stream = stream || 'x' where position = 3`, 3},
 		"the first changed":    {`update events set type = 'run.started' where position = 1`, 1},

@@ -226,7 +226,7 @@ func sizeOf(m *log.Message) int {
 
 // set makes the record one of a message.
 func (r *record) set(m *log.Message, offset int64) {
-	r.text = slices.Grow(r.text[:0], sizeOf(m))
+	r.text = slices.Grow(r.text[:0], sizeOf(m)-len(m.Value)) // the value stays where it is
 	piece := func(s string) []byte {
 		from := len(r.text)
 		r.text = append(r.text, s...)

@@ -194,7 +194,7 @@ func (w *writer) request(b *sarama.Broker, lanes []*lane) bool {
 	return true
 }
 
-// spareRecords is about how many records are kept to be used again, of some 3 KB.
+// spareRecords is how many records are kept to be used again, of some 3 KB.
 const spareRecords = 1024
 
 // build takes the next batch from a lane's queue. Called with mu held.
@@ -298,11 +298,9 @@ func (w *writer) acknowledge(ln *lane, block *sarama.ProduceResponseBlock, code 
 			e.left.ack.Settle(nil)
 		}
 	}
-	if len(w.spare) < spareRecords {
-		for _, r := range head.made {
-			r.Value = nil // it is the event's
-		}
-		w.spare = append(w.spare, head.made...)
+	for _, r := range head.made[:min(len(head.made), spareRecords-len(w.spare))] {
+		r.Value = nil // it is the event's
+		w.spare = append(w.spare, r)
 	}
 	ln.head, ln.failing, ln.retryAt = nil, time.Time{}, time.Time{}
 	signal(w.room)

@@ -39,11 +39,6 @@ const (
 	toColumn
 )
 
-const shapeSQL = `
-select t.oid, t.typarray, a.attname, a.atttypid, not a.attnotnull
-from pg_attribute a join pg_type t on t.typrelid = a.attrelid
-where a.attrelid = to_regclass($1) and a.attnum > 0 and not a.attisdropped order by a.attnum`
-
 // shapes are read once per table.
 type shapes struct {
 	mu    sync.Mutex
@@ -62,14 +57,14 @@ func (s *shapes) of(ctx context.Context, pool pg.Writer, t *projection.Schema, p
 	}
 	sh, err := readShape(ctx, pool, name, t, past)
 	if err != nil {
-		return nil, fmt.Errorf("read the columns of %s: %w", name, err)
+		return nil, err
 	}
 	s.known[name] = sh
 	return sh, nil
 }
 
 func readShape(ctx context.Context, pool pg.Writer, name string, t *projection.Schema, past bool) (*shape, error) {
-	rows, err := pool.Query(ctx, shapeSQL, name)
+	read, err := pg.ReadRowType(ctx, pool, name)
 	if err != nil {
 		return nil, err
 	}
@@ -85,24 +80,17 @@ func readShape(ctx context.Context, pool pg.Writer, name string, t *projection.S
 			places[c.Name] = i
 		}
 	}
-	sh := &shape{}
-	var column string
-	var oid uint32
-	var sparse bool
-	_, err = pgx.ForEachRow(rows, []any{&sh.row, &sh.array, &column, &oid, &sparse}, func() error {
-		place, ok := places[column]
+	sh := &shape{row: read.OID, array: read.Array}
+	for _, c := range read.Columns {
+		place, ok := places[c.Name]
 		if !ok {
-			return fmt.Errorf("column %s is not in the row type", column)
+			return nil, fmt.Errorf("column %s of %s is not in the row type", c.Name, name)
 		}
-		delete(places, column)
-		sh.columns = append(sh.columns, shapeColumn{oid, place, sparse})
-		return nil
-	})
-	if err != nil {
-		return nil, err
+		delete(places, c.Name)
+		sh.columns = append(sh.columns, shapeColumn{c.OID, place, c.Nullable})
 	}
 	for missing := range places {
-		return nil, fmt.Errorf("there is no column %s", missing)
+		return nil, fmt.Errorf("%s has no column %s", name, missing)
 	}
 	return sh, nil
 }

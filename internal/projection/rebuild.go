@@ -15,11 +15,11 @@ import (
 // ErrBuilding says that another process builds the projection.
 var ErrBuilding = &domain.Error{Kind: domain.Conflict, Code: "projection.building", Message: "the read model is being built already"}
 
-// The sizes of a rebuild: few, large transactions, and enough rows in memory
-// that those of running streams are never read back.
+// The sizes of a rebuild: few, large transactions, and as many rows in memory
+// as those of running streams: more are marked at every collection of garbage.
 const (
 	rebuildBatch = 5_000
-	rebuildRows  = 200_000
+	rebuildRows  = 10_000
 )
 
 // Rebuild fills a fresh build of a projection from the store, beside the live

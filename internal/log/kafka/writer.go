@@ -39,7 +39,6 @@ type writer struct {
 	responses chan response
 	done      chan struct{} // closed when ended
 	loop      sync.WaitGroup
-	spare     []*record // only the loop uses them
 
 	mu        sync.Mutex
 	lanes     map[log.Partition]*lane
@@ -66,17 +65,20 @@ type lane struct {
 
 type entry struct {
 	message log.Message
+	record  *record
 	size    int
 	left    *countdown
 }
 
 // record is a message as sarama takes it: some fifty texts, in one piece of memory.
-// Records are used again, because one is made for every event.
 type record struct {
 	sarama.Record
 	headers []sarama.RecordHeader
 	text    []byte
 }
+
+// records are those to be used again, because one is made for every event.
+var records = sync.Pool{New: func() any { return new(record) }}
 
 // countdown settles an Ack when all its messages are acknowledged.
 type countdown struct {
@@ -86,7 +88,6 @@ type countdown struct {
 
 type batch struct {
 	records *sarama.RecordBatch
-	made    []*record // what records consists of
 	entries []entry
 }
 
@@ -172,6 +173,10 @@ func (w *writer) Send(ctx context.Context, messages []log.Message) (*log.Ack, er
 		}
 		total += entries[i].size
 	}
+	for i := range entries { // here, not in the loop, which others wait for
+		entries[i].record = records.Get().(*record)
+		entries[i].record.set(&entries[i].message)
+	}
 	w.mu.Lock()
 	for w.err == nil && w.disturbed == nil && w.size > 0 && w.size+total > w.log.opts.WriteBuffer {
 		w.mu.Unlock()
@@ -224,15 +229,15 @@ func sizeOf(m *log.Message) int {
 	return size
 }
 
-// set makes the record one of a message.
-func (r *record) set(m *log.Message, offset int64) {
+// set makes the record one of a message. Its offset is that of the batch it is in.
+func (r *record) set(m *log.Message) {
 	r.text = slices.Grow(r.text[:0], sizeOf(m)-len(m.Value)) // the value stays where it is
 	piece := func(s string) []byte {
 		from := len(r.text)
 		r.text = append(r.text, s...)
 		return r.text[from:len(r.text):len(r.text)]
 	}
-	r.Key, r.Value, r.OffsetDelta = piece(m.Key), m.Value, offset
+	r.Key, r.Value = piece(m.Key), m.Value
 	r.headers, r.Headers = slices.Grow(r.headers[:0], len(m.Headers)), slices.Grow(r.Headers[:0], len(m.Headers))
 	for _, h := range m.Headers {
 		r.headers = append(r.headers, sarama.RecordHeader{Key: piece(h.Key), Value: piece(h.Value)})

@@ -194,9 +194,6 @@ func (w *writer) request(b *sarama.Broker, lanes []*lane) bool {
 	return true
 }
 
-// spareRecords is how many records are kept to be used again, of some 3 KB.
-const spareRecords = 1024
-
 // build takes the next batch from a lane's queue. Called with mu held.
 func (w *writer) build(ln *lane) *batch {
 	now := time.Now().Truncate(time.Millisecond)
@@ -205,19 +202,16 @@ func (w *writer) build(ln *lane) *batch {
 		size += ln.queue[n].size
 		n++
 	}
-	b := &batch{entries: ln.queue[:n:n], made: make([]*record, n), records: &sarama.RecordBatch{
+	b := &batch{entries: ln.queue[:n:n], records: &sarama.RecordBatch{
 		Version: 2, Codec: sarama.CompressionLZ4, CompressionLevel: sarama.CompressionLevelDefault,
 		FirstTimestamp: now, MaxTimestamp: now, LastOffsetDelta: int32(n - 1),
 		ProducerID: w.id.id, ProducerEpoch: w.id.epoch, FirstSequence: ln.sequence,
 		Records: make([]*sarama.Record, n),
 	}}
 	for i := range b.entries {
-		r := &record{}
-		if last := len(w.spare) - 1; last >= 0 {
-			r, w.spare = w.spare[last], w.spare[:last]
-		}
-		r.set(&b.entries[i].message, int64(i))
-		b.made[i], b.records.Records[i] = r, &r.Record
+		r := &b.entries[i].record.Record
+		r.OffsetDelta = int64(i)
+		b.records.Records[i] = r
 	}
 	ln.queue = ln.queue[n:]
 	// Sequence numbers wrap to 0 after the largest.
@@ -297,10 +291,8 @@ func (w *writer) acknowledge(ln *lane, block *sarama.ProduceResponseBlock, code 
 		if e.left.left--; e.left.left == 0 {
 			e.left.ack.Settle(nil)
 		}
-	}
-	for _, r := range head.made[:min(len(head.made), spareRecords-len(w.spare))] {
-		r.Value = nil // it is the event's
-		w.spare = append(w.spare, r)
+		e.record.Value = nil // it is the event's
+		records.Put(e.record)
 	}
 	ln.head, ln.failing, ln.retryAt = nil, time.Time{}, time.Time{}
 	signal(w.room)

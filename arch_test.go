@@ -247,7 +247,8 @@ func TestEveryDependencyHasAReason(t *testing.T) {
 	for _, file := range []string{"go.mod", "internal/tools/go.mod", "internal/tools/alerts/go.mod"} {
 		required = append(required, directDependencies(t, file)...)
 	}
-	for _, r := range required {
+	slices.Sort(required)
+	for _, r := range slices.Compact(required) { // two modules may have one
 		if !reasons[r] {
 			t.Errorf("%s has no line in docs/reference/dependencies.md", r)
 		}

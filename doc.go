@@ -100,6 +100,7 @@
 //	github.com/minio/minio-go/v7                  in internal/blob/s3
 //	github.com/pressly/goose/v3                   in internal/pg
 //	github.com/prometheus/client_golang           in internal/telemetry
+//	github.com/prometheus/common                  in internal/bench
 //	github.com/rogpeppe/go-internal               in tests
 //	github.com/santhosh-tekuri/jsonschema/v6      in internal/schema
 //	github.com/sashabaranov/go-openai             in internal/llm/openai

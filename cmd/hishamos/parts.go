@@ -88,7 +88,7 @@ func (n *node) publish(ctx context.Context, session *lock.Session) error {
 	marks := newMarks(n)
 	go marks.run(ctx)
 	options := n.relayOptions()
-	options.Lock, options.OnPublished = session, marks.published
+	options.Lock, options.OnPublished, options.OnArrived = session, marks.published, n.metrics.Arrived
 	r := relay.New(woken{n.store, wake}, tracing.Log(n.tracer, n.log), options)
 	n.relay.Store(r)
 	defer n.relay.Store(nil)

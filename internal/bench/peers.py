@@ -56,8 +56,9 @@ for case in ("workers killed", "handlers killed", "workers and handlers killed")
 for callers, limit in ((256, 1.8), (64, 1.3), (16, 0.9), (1, 0.5)):
     row(f"append, {callers} callers, against plain inserts", median("append", "ratio", f"callers={callers}"), "≥", limit)
 row("one stream, commands/s", median("stream", "commands_per_second"), "≥", 5000)
-row("commit to consumer, p50 ms", median("latency", "p50_ms"), "≤", 3)
-row("commit to consumer, p99 ms", median("latency", "p99_ms"), "≤", 15)
+for share, limit in (("p50", 3), ("p99", 15)):
+    detail = f"recorded to consumer {median('latency', f'recorded_{share}_ms') or 0:.3g}"
+    row(f"commit to Kafka's acknowledgement, {share} ms", median("latency", f"acknowledged_{share}_ms"), "≤", limit, detail)
 for name in sorted({o["case"] for o in ours if o["as"] == "rebuild"}):
     row(f"rebuild {name}, events/s", median("rebuild", "events_per_second", name), "≥", 100000 if name == "runs" else 50000)
 row("store from Kafka, events/s", median("store-from-kafka", "events_per_second"), "≥", 20000)
@@ -65,7 +66,9 @@ row("Kafka from store, events/s", median("kafka-from-store", "events_per_second"
 row("W1, transactions a step", median("w1-express", "transactions_per_step"), "≤", 0.3)
 row("W1, WAL syncs a step", median("w1-express", "wal_syncs_per_step"), "≤", 0.2)
 row("W1, WAL bytes a step, no page images", median("w1-express", "wal_bytes_per_step_without_page_images"), "≤", 4096)
-row("W1, CPU s per 1,000 steps", median("w1-express", "cpu_s_per_1000_steps"), "≤", 0.35)
+for t in theirs:
+    t["cpu_s_per_1000_steps"] = t["cpu_s"] / (t["workflows"] * 10) * 1000
+row("W1, CPU s per 1,000 steps", median("w1-express", "cpu_s_per_1000_steps"), "≤", 0.35, f"Restate {best('w1', 'cpu_s_per_1000_steps', min) or 0:.3g}")
 row("memory, fresh, MB", median("memory", "resident_mb", "fresh"), "≤", 120)
 row("memory, restarted with 1 M events, MB", median("memory", "resident_mb", "after a restart"), "≤", 350)
 

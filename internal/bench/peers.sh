@@ -7,9 +7,11 @@
 # HARNESS is the folder of the peers' harness: restate/main.go is Restate's worker
 # and client, restate/restate.toml its settings. The server of DATABASE_URL and
 # KAFKA_BROKERS is ours to use, else the embedded ones are; KAFKA_PID adds the
-# broker's CPU. Needs node, npm, Go, curl and python3; Restate takes the ports
-# 8080, 9070 and 19080. Everything fetched or built goes to $PEERS, else
-# to a folder of the user's cache.
+# broker's CPU. Both are warm when they are measured: Restate after a run of its own,
+# the broker, a Java program that compiles itself while it works, after WARM_UP (3)
+# runs of w1 by Kafka alone. Needs node, npm, Go, curl and python3; Restate takes the
+# ports 8080, 9070 and 19080. Everything fetched or built goes to $PEERS, else to a
+# folder of the user's cache.
 set -euo pipefail
 
 harness=${1:?name the folder of the harness} rounds=${2:-2}
@@ -45,10 +47,20 @@ restate_with() {
 		-H 'content-type: application/json' -d '{"uri":"http://127.0.0.1:19080"}'
 }
 
+# spent: CPU seconds of Restate's server and worker, and of what this shell waited for.
+spent() {
+	local stats=("${pids[@]/#//proc/}")
+	awk -v hz="$(getconf CLK_TCK)" '{ sub(/^.*\) /, ""); sum += NR == 1 ? $14 + $15 : $12 + $13 } END { print sum / hz }' \
+		"/proc/$$/stat" "${stats[@]/%//stat}"
+}
+
 # peer PARTITIONS CASE MODE [RUNS INFLIGHT]
 peer() {
-	INGRESS=http://127.0.0.1:8080 RUNS=${4:-200} INFLIGHT=${5:-50} "$peers/wf-restate" "$3" |
-		sed "s/^{/{\"partitions\":$1,\"case\":\"$2\",/" >>"$theirs"
+	local before after
+	before=$(spent)
+	INGRESS=http://127.0.0.1:8080 RUNS=${4:-200} INFLIGHT=${5:-50} "$peers/wf-restate" "$3" >"$peers/answer"
+	after=$(spent)
+	sed "s/^{/{\"partitions\":$1,\"case\":\"$2\",\"cpu_s\":$(awk "BEGIN { print $after - $before }"),/" "$peers/answer" >>"$theirs"
 }
 
 # own CASE ARGUMENTS...: a figure of this build.
@@ -69,6 +81,10 @@ for ((i = 1; i <= rounds; i++)); do
 		peer $partitions w2 w2
 		stop
 	done
+	if ((i == 1)); then
+		echo "warming the broker up" >&2
+		for ((j = 0; j < ${WARM_UP:-3}; j++)); do HISHAMOS_EXPRESS=off own warm-up w1 --runs 2000; done
+	fi
 	echo "round $i: this build" >&2
 	own w1-express w1 --runs "$runs"
 	HISHAMOS_EXPRESS=off own w1-kafka w1 --runs "$runs"

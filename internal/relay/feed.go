@@ -3,6 +3,7 @@ package relay
 import (
 	"math"
 	"sync"
+	"time"
 
 	"github.com/hishamos/hishamos/domain"
 	"github.com/hishamos/hishamos/events"
@@ -13,9 +14,17 @@ type feed struct {
 	wake  chan struct{}
 	limit int
 
-	mu  sync.Mutex
-	run []events.Record
-	end domain.Position // of the newest that was fed
+	mu    sync.Mutex
+	run   []events.Record
+	end   domain.Position // of the newest that was fed
+	since []commit        // of what was fed and is not on Kafka, oldest first
+}
+
+// commit says when events were fed, up to a position.
+type commit struct {
+	events int
+	last   domain.Position
+	at     time.Time
 }
 
 // add appends records that follow on. After a gap, or when nobody takes them,
@@ -24,7 +33,12 @@ func (f *feed) add(records []events.Record) {
 	if len(records) == 0 {
 		return
 	}
+	now := time.Now()
 	f.mu.Lock()
+	if len(f.since) >= f.limit {
+		f.since = nil // Kafka is away; what is lost is not measured
+	}
+	f.since = append(f.since, commit{len(records), records[len(records)-1].Position, now})
 	if len(f.run) == 0 {
 		f.run = make([]events.Record, 0, len(records))
 	}
@@ -43,6 +57,22 @@ func (f *feed) add(records []events.Record) {
 	select {
 	case f.wake <- struct{}{}:
 	default:
+	}
+}
+
+// arrived tells how long everything up to a position took to get there.
+func (f *feed) arrived(last domain.Position, tell func(events int, after time.Duration)) {
+	now := time.Now()
+	f.mu.Lock()
+	n := 0
+	for n < len(f.since) && f.since[n].last <= last {
+		n++
+	}
+	there := f.since[:n]
+	f.since = f.since[n:]
+	f.mu.Unlock()
+	for _, c := range there {
+		tell(c.events, now.Sub(c.at))
 	}
 }
 

@@ -91,3 +91,58 @@ func TestUnderLoadEventsGatherUnlessABatchIsFull(t *testing.T) {
 		consume(t, s, l)
 	})
 }
+
+func TestOnABusyLogOnlyEventsGather(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const linger, each = 8 * time.Millisecond, time.Millisecond
+		s, l := store.New(store.Options{}), memory.New()
+		arrived, batches := 0, 0
+		r := newRelay(s, l, func(o *relay.Options) {
+			o.Logger, o.Poll, o.Linger, o.Busy = quiet, time.Hour, func() time.Duration { return linger }, 2000
+			o.OnPublished = func(domain.Position) { batches++ }
+			o.OnArrived = func(events int, after time.Duration) {
+				if arrived += events; after > linger {
+					t.Errorf("%d events arrived after %v", events, after)
+				}
+			}
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- r.Run(ctx) }()
+		synctest.Wait()
+		// rate feeds n events every millisecond, and says how many batches they made.
+		rate := func(n, times int) int {
+			before := batches
+			for range times {
+				head, err := s.Head(t.Context())
+				check(t, err)
+				fill(t, s, n, "run.started")
+				fresh, err := s.ReadAll(t.Context(), head.Position, n)
+				check(t, err)
+				r.Feed(fresh)
+				time.Sleep(each)
+				synctest.Wait()
+			}
+			return batches - before
+		}
+		if calm := rate(1, 400); calm != 400 {
+			t.Errorf("1,000 events a second went in %d batches, not at once in 400", calm)
+		}
+		rate(4, 200) // until the relay has noticed
+		if busy := rate(4, 400); busy > 400/8+1 {
+			t.Errorf("4,000 events a second went in %d batches, not every 8 ms", busy)
+		}
+		time.Sleep(time.Second)
+		rate(1, 200)
+		if calm := rate(1, 400); calm != 400 {
+			t.Errorf("calm again, 1,000 events a second went in %d batches", calm)
+		}
+		cancel()
+		<-ended
+		if head, err := s.Head(t.Context()); err != nil || arrived != int(head.Position) {
+			t.Errorf("%d of %d events were told to have arrived (%v)", arrived, head.Position, err)
+		}
+		consume(t, s, l)
+	})
+}

@@ -44,13 +44,16 @@ type Metrics struct {
 	tokens          *prometheus.CounterVec
 	cost            *prometheus.CounterVec
 	expressed       *prometheus.CounterVec
+	arrived         *prometheus.HistogramVec
 	uploaded        *prometheus.CounterVec
 
 	workflows, agents, models bound
 }
 
-// The buckets of durations in seconds: of what a person waits for, and of work.
+// The buckets of durations in seconds: of events on their way, of what a person
+// waits for, and of work.
 var (
+	swift = []float64{.0005, .001, .002, .003, .004, .006, .008, .01, .015, .02, .03, .05, .1, .25, .5, 1, 5, 30}
 	quick = []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}
 	slow  = []float64{.1, .5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 14400}
 )
@@ -76,6 +79,7 @@ func NewMetrics(version string) *Metrics {
 	m.tokens = m.counter("hishamos_tokens_total", "Tokens of model calls, by kind: `input`, `cached_input`, `cache_write`, `output` or `reasoning`.", "agent", "provider", "model", "kind")
 	m.cost = m.counter("hishamos_cost_usd_total", "Amount charged for model calls, in US dollars. The exact amounts are in the events.", "agent", "provider", "model")
 	m.expressed = m.counter("hishamos_express_events_total", "Committed events handed to this process's own reactions before Kafka did.")
+	m.arrived = m.histogram(ArrivalMetric, "Time from the commit of an event by this process to Kafka's acknowledgement.", swift)
 	m.uploaded = m.counter("hishamos_upload_bytes_total", "Bytes of uploaded files that were kept, before they are encrypted.")
 	m.gauge("hishamos_build_info", "Always 1; the version is a label.", "version").WithLabelValues(version).Set(1)
 	m.streams.WithLabelValues()
@@ -142,6 +146,17 @@ func (m *Metrics) Anchor(name string, state func() (at domain.Position, up bool)
 
 // Expressed counts events that took the express lane.
 func (m *Metrics) Expressed(events int) { m.expressed.WithLabelValues().Add(float64(events)) }
+
+// ArrivalMetric is the name of the histogram that Arrived fills.
+const ArrivalMetric = "hishamos_relay_duration_seconds"
+
+// Arrived counts events that Kafka has acknowledged, so long after their commit.
+func (m *Metrics) Arrived(events int, after time.Duration) {
+	h, seconds := m.arrived.WithLabelValues(), after.Seconds()
+	for range events {
+		h.Observe(seconds)
+	}
+}
 
 // Handler serves the metrics in the Prometheus text format.
 func (m *Metrics) Handler() http.Handler {

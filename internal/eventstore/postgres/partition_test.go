@@ -61,6 +61,11 @@ func TestTheNextPartitionIsMadeAhead(t *testing.T) {
 	if err := pool.QueryRow(t.Context(), strays).Scan(&n); err != nil || n != 0 {
 		t.Fatalf("%d strays, %v", n, err)
 	}
+	const analysed = `select count(*) from pg_inherits join pg_class on oid = inhrelid
+		where inhparent = 'events'::regclass and not coalesce(reloptions @> '{autovacuum_analyze_threshold=1000000}', false)`
+	if err := pool.QueryRow(t.Context(), analysed).Scan(&n); err != nil || n != 0 {
+		t.Fatalf("%d partitions are analysed as often as any table, %v", n, err)
+	}
 }
 
 func TestAMissingPartitionIsMadeWhenItIsNeeded(t *testing.T) {

@@ -243,12 +243,16 @@ type simStep struct {
 // and at most one per attempt where the effect may happen once; no further
 // attempt at such a step unless it is known that those before did nothing. A
 // repeatable attempt can be leased twice for as long as a former owner of its
-// run has not noticed that it lost it.
+// run has not noticed that it lost it; owners, whatever they knew of the run
+// before, lease it once among them.
 func (w *simWorld) checkCalls(failed map[simStep]int) error {
 	guarded := make(map[simStep]int)
 	for a, book := range w.ledger {
 		if book.effect == domain.AtMostOnce && book.calls > 0 {
 			guarded[simStep{a.stream, a.path}]++
+		}
+		if book.owned > 1 {
+			return fmt.Errorf("I6: %s was given to workers %d times, %d times by the owner of its run", a, book.leases, book.owned)
 		}
 		if once := book.effect == domain.AtMostOnce; book.calls > book.leases || once && book.calls > 1 {
 			return fmt.Errorf("I6: %s was given to workers %d times and called the provider %d times", a, book.leases, book.calls)

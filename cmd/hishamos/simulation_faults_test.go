@@ -36,6 +36,7 @@ const (
 	viewStolen         = "view's partition is taken over" // at once
 	resumesLost        = "resume points are lost"         // at once
 	sessionLost        = "lock session is lost"           // at once
+	partitionsReturn   = "partitions go and come back"
 	handlerFails       = "handler fails"
 	expressLost        = "express lane loses a commit"
 	workerDiesBefore   = "worker dies before its call"
@@ -52,8 +53,9 @@ func simFaults() []string {
 	return []string{
 		crashNode, crashBeforeCommit, crashAfterCommit, commitLost, commitUnknown, storeBusy, crashBeforePublish,
 		crashAfterPublish, publishCut, publishTwice, brokerCut, brokerWiped, brokerRedelivers, relayRevived, viewCrashBefore,
-		viewCrashAfter, viewRewound, viewPoisoned, viewRebuilt, viewStolen, resumesLost, sessionLost, handlerFails, expressLost,
-		workerDiesBefore, workerDiesAfter, reportLate, reportTwice, reportOld, clockForward, clockBack, delay,
+		viewCrashAfter, viewRewound, viewPoisoned, viewRebuilt, viewStolen, resumesLost, sessionLost, partitionsReturn,
+		handlerFails, expressLost, workerDiesBefore, workerDiesAfter, reportLate, reportTwice, reportOld, clockForward,
+		clockBack, delay,
 	}
 }
 
@@ -105,10 +107,17 @@ func (w *simWorld) inject(f sim.Fault) {
 		w.Hit(f.Kind)
 		w.resumes = &reaction.MemoryResumes{}
 	case sessionLost:
-		if node.up && len(node.owned) > 0 && node.lost == 0 {
+		if node.lose(f) {
 			w.Hit(f.Kind)
-			node.unlock()
-			node.lost = w.Elapsed() + time.Duration(f.Arg>>8%3000)*time.Millisecond
+		}
+	case partitionsReturn: // it is hit when one is taken back
+		other := w.nodes[1-pick(len(w.nodes))]
+		if node.lose(f) {
+			w.After(time.Duration(f.Arg>>24%12000)*time.Millisecond, "fault", func() {
+				if w.Elapsed() < simTrouble { // else all is healed
+					other.lose(f)
+				}
+			})
 		}
 	case clockForward, clockBack:
 		by := time.Duration(1+f.Arg>>8%300) * time.Second

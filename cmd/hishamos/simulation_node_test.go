@@ -43,6 +43,12 @@ type simReaction struct {
 	from domain.Position
 }
 
+// simHolder is a process for as long as it has its memory: from a start to a crash.
+type simHolder struct {
+	node *simNode
+	life int
+}
+
 // start brings the process up with an empty memory.
 func (n *simNode) start() {
 	n.life++
@@ -51,9 +57,16 @@ func (n *simNode) start() {
 	if n.w.plant.sealer != nil {
 		sealer = n.w.plant.sealer(sealer)
 	}
-	n.dispatcher = dispatch.New(simHanding{n.w.store, n}, dispatch.Options{Clock: n.clock, CacheStreams: 2, Sealer: sealer}, n.w.aggregates()...)
+	cached := 2 // so streams are loaded again and again
+	if n.w.Chance(0.5) {
+		cached = 0 // as many as in the program, so what is known of some is old
+	}
+	n.dispatcher = dispatch.New(simHanding{n.w.store, n}, dispatch.Options{Clock: n.clock, CacheStreams: cached, Sealer: sealer}, n.w.aggregates()...)
 	n.ports = portsOf(n.w.store, n.dispatcher, n.w.ring, lease.NewBoard(n.clock), timer.NewWheel())
 	n.ports.Dispatcher = simDoor{n}
+	if n.w.plant.doubt != nil {
+		n.ports.Doubt = n.w.plant.doubt
+	}
 	if n.w.plant.destroy != nil {
 		n.ports.Destroy = n.w.plant.destroy
 	}
@@ -77,7 +90,14 @@ func (n *simNode) watched(r reaction.Reaction) reaction.Reaction {
 			return errors.New("planned")
 		}
 		n.w.Note(n.name, "reacts to", e.Type, uint64(e.Position))
-		return handle(ctx, e)
+		offered := n.ports.Board.Offered()
+		err := handle(ctx, e)
+		select {
+		case <-offered: // workers wait for it
+			n.w.Wake()
+		default:
+		}
+		return err
 	}
 	return r
 }
@@ -221,8 +241,7 @@ func (n *simNode) react() sim.Pause {
 		return sim.Again
 	}
 	for _, r := range n.fresh {
-		p := log.Partition{Topic: log.TopicOf(r.Type), ID: log.PartitionOf(string(r.Stream), simPartitions)}
-		if s := n.steppers[p]; s != nil {
+		if s := n.steppers[simPartition(r.Stream)]; s != nil {
 			if expressIsOff() {
 				n.w.breaks("simulation", "position %d took the express lane, which is off", r.Position)
 			}
@@ -249,10 +268,27 @@ func (n *simNode) react() sim.Pause {
 	return sim.Idle
 }
 
-// release gives back all partitions.
+// lose ends the lock session of the process, which goes on and notices it after a
+// while; it reports whether there was anything to lose.
+func (n *simNode) lose(f sim.Fault) bool {
+	if !n.up || len(n.owned) == 0 || n.lost > 0 {
+		return false
+	}
+	n.unlock()
+	n.lost = n.w.Elapsed() + time.Duration(f.Arg>>8%3000)*time.Millisecond
+	return true
+}
+
+// release gives back all partitions. It saves their resume points if it can, as the
+// program does: over those of whoever took them meanwhile and has gone on.
 func (n *simNode) release(why string) {
 	n.w.Note(n.name, "releases", why)
 	owned := n.owned
+	for _, p := range owned {
+		if n.w.Chance(0.7) {
+			n.save(p, n.steppers[p].Resume())
+		}
+	}
 	n.close()
 	for _, r := range n.reactions {
 		if r.Forget != nil {
@@ -262,14 +298,12 @@ func (n *simNode) release(why string) {
 }
 
 func simIn(ps []log.Partition) func(domain.StreamID) bool {
-	return func(s domain.StreamID) bool {
-		for _, p := range ps {
-			if p.Topic == log.TopicOf(s.Kind()) && p.ID == log.PartitionOf(string(s), simPartitions) {
-				return true
-			}
-		}
-		return false
-	}
+	return func(s domain.StreamID) bool { return slices.Contains(ps, simPartition(s)) }
+}
+
+// simPartition is where the events of a stream are.
+func simPartition(s domain.StreamID) log.Partition {
+	return log.Partition{Topic: log.TopicOf(s.Kind()), ID: log.PartitionOf(string(s), simPartitions)}
 }
 
 // take locks one partition nobody has, recovers what its runs wait for, and
@@ -301,6 +335,11 @@ func (n *simNode) take(ctx context.Context) bool {
 		}
 		n.steppers[p], n.owned = s, append(n.owned, p)
 		n.w.Note(n.name, "takes", p, uint64(at.Position))
+		h, past := simHolder{n, n.life}, n.w.holders[p]
+		if slices.Contains(past, h) && past[len(past)-1] != h {
+			n.w.Hit(partitionsReturn)
+		}
+		n.w.holders[p] = append(past, h)
 		return true
 	}
 	return false

@@ -165,6 +165,7 @@ func (a simAttempt) String() string {
 type simSpending struct {
 	effect domain.EffectClass
 	leases int // how often it was given to a worker
+	owned  int // how often by who owned its run, and not for nothing
 	calls  int // how often a worker then called the provider
 	usage  []domain.Usage
 }
@@ -247,6 +248,9 @@ func (x *simWorker) perform(n *simNode) sim.Pause {
 		x.w.ledger[a] = book
 	}
 	book.leases++
+	if l.Kind != domain.NoopStep && x.w.owners[simPartition(l.Stream)] == n {
+		book.owned++
+	}
 	if x.node == nil && x.w.strike(workerDiesBefore) {
 		return x.die()
 	}

@@ -42,6 +42,7 @@ func TestPlantedBugsAreFound(t *testing.T) {
 		"lose a timer":                  {simPlant{fire: loseRetries}, "I7"},
 		"start a reaction at 0":         {simPlant{from: func(domain.Position) domain.Position { return 0 }}, "I13"},
 		"recover nothing":               {simPlant{react: recoverNothing}, "I7"},
+		"believe what was known":        {simPlant{doubt: func() {}}, "I6"},
 		"acknowledge before the commit": {simPlant{appended: acknowledgeAnyway}, "I1"},
 		"keep a key that was erased":    {simPlant{destroy: keepKeys}, "I14"},
 		"carry out no order":            {simPlant{react: eraseNothing}, "I7"},

@@ -42,6 +42,7 @@ type simPlant struct {
 	fire         func(*simWorld, domain.Timer) bool // false: the timer is lost
 	react        func(reaction.Reaction) reaction.Reaction
 	from         func(domain.Position) domain.Position
+	doubt        func()
 	destroy      func(ctx context.Context, order domain.StreamID, ids []string) error
 	sealer       func(dispatch.Sealer) dispatch.Sealer
 	project      func(*simWorld) *projection.Definition // one read model more
@@ -63,7 +64,8 @@ type simWorld struct {
 	epoch    int
 	mark     log.Mark // the relay's published mark, as it is kept in a table
 	resumes  *reaction.MemoryResumes
-	owners   map[log.Partition]*simNode // partition locks of the reactions
+	owners   map[log.Partition]*simNode    // partition locks of the reactions
+	holders  map[log.Partition][]simHolder // all who ever had them, in order
 	nodes    []*simNode
 	relays   []*simRelay
 	relayer  *simRelay // who holds the relay lock
@@ -86,7 +88,7 @@ type simCrash struct{}
 func newSimWorld(seed uint64, plant simPlant, trace func(string)) *simWorld {
 	w := &simWorld{
 		Sim: sim.New(seed, trace), seed: seed, express: seed%2 == 1 && !expressIsOff(), plant: plant,
-		epoch: 1, resumes: &reaction.MemoryResumes{}, owners: make(map[log.Partition]*simNode),
+		epoch: 1, resumes: &reaction.MemoryResumes{}, owners: make(map[log.Partition]*simNode), holders: make(map[log.Partition][]simHolder),
 		ledger: make(map[simAttempt]*simSpending), history: newSimHistory(), armed: make(map[string]int),
 	}
 	w.clock = &sim.Clock{Sim: w.Sim}

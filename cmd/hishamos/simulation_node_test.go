@@ -279,8 +279,8 @@ func (n *simNode) lose(f sim.Fault) bool {
 	return true
 }
 
-// release gives back all partitions. It saves their resume points if it can, as the
-// program does: over those of whoever took them meanwhile and has gone on.
+// release gives back all partitions. It may save their resume points, as a process
+// does that has not noticed yet: over those of whoever took them and has gone on.
 func (n *simNode) release(why string) {
 	n.w.Note(n.name, "releases", why)
 	owned := n.owned
@@ -329,6 +329,9 @@ func (n *simNode) take(ctx context.Context) bool {
 			s, err = reaction.NewStepper(ctx, r.Reaction, p, simPartitions, r.from, at, n.w.epoch, n.w.store, n.w.broker)
 		}
 		if err != nil {
+			if r.Forget != nil {
+				r.Forget(simIn([]log.Partition{p}))
+			}
 			delete(n.w.owners, p)
 			n.w.Note(n.name, "cannot take", p, err.Error())
 			return false

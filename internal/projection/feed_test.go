@@ -164,6 +164,27 @@ func TestANewEpochIsResumedByPosition(t *testing.T) {
 	k.rebuiltIsLive()
 }
 
+func TestALogThatWasFilledAgainInItsEpochIsResumedByPosition(t *testing.T) {
+	t.Parallel()
+	k := newKit(t, 1, nil)
+	s := k.stream()
+	f := k.feedOf(s)
+	records := k.append(s, issued("one"))
+	k.world.Publish(t, records...)
+	k.world.Publish(t, records...) // by a relay that was revived
+	k.step(f)
+	// The records come once now, and the log ends where the old offset points.
+	records = append(records, k.append(s, rotated("two"))...)
+	k.world.Refill(t)
+	k.world.Epoch--
+	k.world.Publish(t, records...)
+	projectiontest.Settle(t, k.feedOf(s))
+	if got, _ := k.row(s); !slices.Equal(got.Secrets, []string{"one", "two"}) {
+		t.Errorf("secrets are %v", got.Secrets)
+	}
+	k.rebuiltIsLive()
+}
+
 func TestALongLogIsNotReadFromItsBeginning(t *testing.T) {
 	t.Parallel()
 	k := newKit(t, 1, nil)

@@ -1,10 +1,13 @@
 package reaction_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -34,6 +37,7 @@ type bench struct {
 	locks   *locks
 	graves  *graves
 	runner  *reaction.Runner // the last that was started
+	save    time.Duration
 	n       int
 }
 
@@ -90,7 +94,7 @@ func (b *bench) options(from domain.Position, fresh bool) reaction.Options {
 		Log: b.log, Store: b.store, Lock: b.locks.session, Resumes: watched{b.resumes, b.saved}, Partitions: partitions, Epoch: func() int { return 1 },
 		Logger: slog.New(slog.DiscardHandler), DeadLetters: b.graves,
 		Deployed: func(context.Context, string) (domain.Position, bool, error) { return from, fresh, nil },
-		Retry:    10 * time.Millisecond, Reassign: 10 * time.Millisecond, Save: 10 * time.Millisecond,
+		Retry:    10 * time.Millisecond, Reassign: 10 * time.Millisecond, Save: cmp.Or(b.save, 10*time.Millisecond),
 	}
 }
 
@@ -245,6 +249,78 @@ func TestLostResumePointsLeadToTheHeadAndToRecovery(t *testing.T) {
 	if e := <-came; e.Position != 51 {
 		t.Errorf("the first event handled is at %d, want 51: history was reacted to again", e.Position)
 	}
+}
+
+func TestALogThatEndsAtTheResumePointWithOtherRecordsIsReadAgain(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	p := log.Partition{Topic: "hishamos.token.events", ID: log.PartitionOf(string(token(0)), partitions)}
+	for range 3 {
+		b.append(1)
+	}
+	// Before the log was lost and filled again, the first event was there three times.
+	if err := b.resumes.Save(t.Context(), "collect", p, reaction.Resume{Position: 1, Epoch: 1, Offset: 3}); err != nil {
+		t.Fatal(err)
+	}
+	came := make(chan events.Recorded[events.Event])
+	b.run(0, false, collect(came, nil))
+	for want := domain.Position(2); want <= 3; want++ {
+		if e := <-came; e.Position != want {
+			t.Errorf("the event at %d is handled, want %d", e.Position, want)
+		}
+	}
+}
+
+func TestWhatAFailedRecoveryFoundIsForgotten(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	did := make(chan string, 10)
+	r := collect(nil, nil)
+	failed := false
+	r.Recover = func(_ context.Context, owned func(domain.StreamID) bool) error {
+		did <- fmt.Sprint("recover ", owned(token(0)))
+		if !failed {
+			failed = true
+			return errors.New("planned")
+		}
+		return nil
+	}
+	r.Forget = func(owned func(domain.StreamID) bool) { did <- fmt.Sprint("forget ", owned(token(0))) }
+	b.run(0, true, r)
+	for _, want := range []string{"recover true", "forget true", "recover true"} {
+		if got := <-did; got != want {
+			t.Fatalf("%s, want %s", got, want)
+		}
+	}
+}
+
+func TestWhoHasLostItsLocksSavesNoResumePoint(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.save = time.Hour // but at the end
+	came, took := make(chan events.Recorded[events.Event], 1), make(chan struct{}, 10)
+	r := collect(came, nil)
+	r.Recover = func(context.Context, func(domain.StreamID) bool) error { took <- struct{}{}; return nil }
+	b.append(1) // so that there is a topic
+	stop := b.run(1, true, r)
+	<-took
+	for range 2 { // when the second event of a stream comes, the first is done
+		b.append(1)
+		<-came
+	}
+	b.locks.lose()
+	<-took // those who had them have ended
+	b.saved.mu.Lock()
+	furthest := slices.Max(slices.Collect(maps.Values(b.saved.at)))
+	b.saved.mu.Unlock()
+	if furthest > 1 { // where it began
+		t.Fatalf("%d was saved over the resume point of the next owner", furthest)
+	}
+	for range 2 {
+		<-came // again, because it was not saved
+	}
+	stop()
+	b.saved.until(t, lastOf(1))
 }
 
 func TestAPassingFailureIsTriedUntilItPassesAndADefiniteOneIsBuried(t *testing.T) {

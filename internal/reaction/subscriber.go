@@ -83,7 +83,7 @@ func (s *subscriber) own(parent context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := s.begin(ctx, taken, &workers, cancel); err != nil {
+		if err := s.begin(ctx, taken, session.Lost(), &workers, cancel); err != nil {
 			return err
 		}
 		if !wait(ctx, s.opts.Reassign) {
@@ -117,7 +117,7 @@ func (s *subscriber) take(ctx context.Context, session Session) ([]log.Partition
 }
 
 // begin recovers what the new partitions' streams wait for, and reads on.
-func (s *subscriber) begin(ctx context.Context, taken []log.Partition, workers *sync.WaitGroup, cancel context.CancelCauseFunc) error {
+func (s *subscriber) begin(ctx context.Context, taken []log.Partition, lost <-chan struct{}, workers *sync.WaitGroup, cancel context.CancelCauseFunc) error {
 	if len(taken) == 0 {
 		return nil
 	}
@@ -134,13 +134,14 @@ func (s *subscriber) begin(ctx context.Context, taken []log.Partition, workers *
 	failpoint.Hit("reaction.before_recover")
 	if s.reaction.Recover != nil {
 		if err := s.reaction.Recover(ctx, s.inPartitions(taken)); err != nil {
+			s.forget(taken...) // what it has found before
 			return err
 		}
 	}
 	failpoint.Hit("reaction.after_recover")
 	for i, p := range taken {
 		w := &worker{
-			s: s, partition: p,
+			s: s, partition: p, lost: lost,
 			feed: newFeed(p, s.opts.Partitions, s.reaction, s.from, resumes[i], s.opts.Store),
 			acks: make(chan outcome, maxLoad), fresh: make(chan []*events.Record, 256),
 			again: make(map[domain.StreamID]Requeue),
@@ -155,9 +156,7 @@ func (s *subscriber) begin(ctx context.Context, taken []log.Partition, workers *
 			s.mu.Lock()
 			delete(s.owned, p)
 			s.mu.Unlock()
-			if s.reaction.Forget != nil {
-				s.reaction.Forget(s.inPartitions([]log.Partition{p}))
-			}
+			s.forget(p)
 			if err != nil {
 				cancel(err)
 			}
@@ -165,6 +164,12 @@ func (s *subscriber) begin(ctx context.Context, taken []log.Partition, workers *
 	}
 	s.opts.Logger.Info("reaction took partitions", "handler", s.reaction.Name, "partitions", len(taken))
 	return nil
+}
+
+func (s *subscriber) forget(ps ...log.Partition) {
+	if s.reaction.Forget != nil {
+		s.reaction.Forget(s.inPartitions(ps))
+	}
 }
 
 // resume is where to go on in a partition. If that is lost, it is the head:
@@ -222,6 +227,7 @@ type outcome struct {
 type worker struct {
 	s         *subscriber
 	partition log.Partition
+	lost      <-chan struct{} // closed when the partition may be another's
 	feed      *feed
 	acks      chan outcome
 	fresh     chan []*events.Record
@@ -287,13 +293,27 @@ func (w *worker) run(ctx context.Context) error {
 func open(ctx context.Context, l log.Log, p log.Partition, at Resume, epoch int) (log.Reader, error) {
 	offset := int64(-1)
 	if at.Offset > 0 && at.Epoch == epoch {
-		offset = at.Offset
+		// A log that was lost and filled again in its epoch can end there with other
+		// records. Before its end, the record there tells what is missing before it.
+		last, ok, err := l.Last(ctx, p)
+		if err != nil {
+			return nil, err
+		}
+		if !ok || at.Offset <= last.Offset || isUpTo(last, at.Position) {
+			offset = at.Offset
+		}
 	}
 	r, err := l.Open(ctx, p, offset)
 	if errors.Is(err, log.ErrOffsetOutOfRange) {
 		r, err = l.Open(ctx, p, -1)
 	}
 	return r, err
+}
+
+// isUpTo reports whether a record is of an event at or before a position.
+func isUpTo(m log.Message, position domain.Position) bool {
+	p, err := log.Decode(m)
+	return err == nil && p.Position <= position
 }
 
 func (w *worker) pull(ctx context.Context, reader log.Reader) error {
@@ -399,9 +419,15 @@ func (d *delivery) outcome(err error) outcome {
 	})}
 }
 
+// save keeps the resume point, unless another may be further already.
 func (w *worker) save(ctx context.Context) {
 	if w.feed.resume == w.saved {
 		return
+	}
+	select {
+	case <-w.lost:
+		return
+	default:
 	}
 	failpoint.Hit("reaction.before_save")
 	if err := w.s.opts.Resumes.Save(ctx, w.s.reaction.Name, w.partition, w.feed.resume); err != nil {

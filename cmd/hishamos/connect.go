@@ -139,12 +139,8 @@ func (n *node) compare(ctx context.Context) (relay.Epochs, error) {
 }
 
 func (n *node) relayOptions() relay.Options {
-	return relay.Options{Partitions: n.partitions, Epoch: n.epochNow(), Linger: n.relayLinger, Busy: busyRelay, Logger: n.logger}
+	return relay.Options{Partitions: n.partitions, Epoch: n.epochNow(), Linger: n.relayLinger, Logger: n.logger}
 }
-
-// busyRelay is from how many events a second on the relay lets them gather: more
-// than two cores have time to send one commit at a time.
-const busyRelay = 5000
 
 // relayLinger is none where every step of a run waits for Kafka. With the express
 // lane, only what a process does to a run that another owns does, as its start.

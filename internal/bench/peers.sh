@@ -99,5 +99,6 @@ done
 for name in ${ONCE-w3 append stream latency rebuild store-from-kafka kafka-from-store memory}; do
 	echo "this build: $name" >&2
 	own $name $name
+	[ $name != latency ] || HISHAMOS_RELAY_LINGER=0 own latency-at-once latency
 done
 python3 "$here/peers.py" "$ours" "$theirs"

@@ -65,7 +65,7 @@ type Config struct {
 	KafkaPrefix      TopicPrefix   `env:"HISHAMOS_KAFKA_PREFIX" shown:"none" doc:"Text before the name of every topic and consumer group, so that several logs can share a Kafka; it cannot be changed later."`
 	LogRetain        Retain        `env:"HISHAMOS_LOG_RETAIN" envDefault:"256MB" doc:"How much of the embedded log stays on disk: a size, or all; the rest is read from Postgres."`
 	Express          Switch        `env:"HISHAMOS_EXPRESS" envDefault:"on" doc:"Whether a process hands its own commits to its own reactions before Kafka does: on or off."`
-	RelayLinger      time.Duration `env:"HISHAMOS_RELAY_LINGER" envDefault:"10ms" doc:"How long events gather before they go to Kafka, while more than 5,000 a second come and the express lane is on: longer means less work, and later arrival at consumers. 0: not at all."`
+	RelayLinger      time.Duration `env:"HISHAMOS_RELAY_LINGER" envDefault:"10ms" doc:"How long events gather under load before they go to Kafka, while the express lane is on: longer means less work, and later arrival at consumers. The first event after a pause goes at once. 0: not at all."`
 
 	Anchors            Anchors       `env:"HISHAMOS_ANCHORS" shown:"none" example:"file:/mnt/audit/hishamos.checkpoints?outside" doc:"Places elsewhere that signed checkpoints of the log are brought to, separated by commas: file:PATH, git:PATH, kafka:TOPIC; ?outside behind one says that who runs this machine cannot change it, ?push=REMOTE behind git: where commits go."`
 	CheckpointKey      string        `env:"HISHAMOS_CHECKPOINT_KEY" shown:"keys/checkpoint.key in HISHAMOS_DATA" doc:"File with the key that signs checkpoints; all processes with the role relay need the same one."`

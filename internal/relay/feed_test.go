@@ -92,57 +92,42 @@ func TestUnderLoadEventsGatherUnlessABatchIsFull(t *testing.T) {
 	})
 }
 
-func TestOnABusyLogOnlyEventsGather(t *testing.T) {
+func TestItIsToldHowLongFedEventsTookToArrive(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		const linger, each = 8 * time.Millisecond, time.Millisecond
+		const linger = 8 * time.Millisecond
 		s, l := store.New(store.Options{}), memory.New()
-		arrived, batches := 0, 0
+		fill(t, s, 3, "run.started") // before the relay: not measured
+		type arrival struct {
+			events int
+			after  time.Duration
+		}
+		var arrived []arrival
 		r := newRelay(s, l, func(o *relay.Options) {
-			o.Logger, o.Poll, o.Linger, o.Busy = quiet, time.Hour, func() time.Duration { return linger }, 2000
-			o.OnPublished = func(domain.Position) { batches++ }
-			o.OnArrived = func(events int, after time.Duration) {
-				if arrived += events; after > linger {
-					t.Errorf("%d events arrived after %v", events, after)
-				}
-			}
+			o.Logger, o.Poll, o.Linger = quiet, time.Hour, func() time.Duration { return linger }
+			o.OnArrived = func(events int, after time.Duration) { arrived = append(arrived, arrival{events, after}) }
 		})
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		go func() { ended <- r.Run(ctx) }()
 		synctest.Wait()
-		// rate feeds n events every millisecond, and says how many batches they made.
-		rate := func(n, times int) int {
-			before := batches
-			for range times {
-				head, err := s.Head(t.Context())
-				check(t, err)
-				fill(t, s, n, "run.started")
-				fresh, err := s.ReadAll(t.Context(), head.Position, n)
-				check(t, err)
-				r.Feed(fresh)
-				time.Sleep(each)
-				synctest.Wait()
-			}
-			return batches - before
-		}
-		if calm := rate(1, 400); calm != 400 {
-			t.Errorf("1,000 events a second went in %d batches, not at once in 400", calm)
-		}
-		rate(4, 200) // until the relay has noticed
-		if busy := rate(4, 400); busy > 400/8+1 {
-			t.Errorf("4,000 events a second went in %d batches, not every 8 ms", busy)
+		time.Sleep(time.Second)
+		for _, n := range []int{2, 1, 4} { // one goes at once, two wait for the end of the linger
+			head, err := s.Head(t.Context())
+			check(t, err)
+			fill(t, s, n, "run.started")
+			fresh, err := s.ReadAll(t.Context(), head.Position, n)
+			check(t, err)
+			r.Feed(fresh)
+			synctest.Wait()
+			time.Sleep(linger / 4)
 		}
 		time.Sleep(time.Second)
-		rate(1, 200)
-		if calm := rate(1, 400); calm != 400 {
-			t.Errorf("calm again, 1,000 events a second went in %d batches", calm)
-		}
 		cancel()
 		<-ended
-		if head, err := s.Head(t.Context()); err != nil || arrived != int(head.Position) {
-			t.Errorf("%d of %d events were told to have arrived (%v)", arrived, head.Position, err)
+		want := []arrival{{2, 0}, {1, linger * 3 / 4}, {4, linger / 2}}
+		if diff := cmp.Diff(want, arrived, cmp.AllowUnexported(arrival{})); diff != "" {
+			t.Errorf("what arrived, and after what time (-want +got): %s", diff)
 		}
-		consume(t, s, l)
 	})
 }

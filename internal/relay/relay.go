@@ -46,9 +46,6 @@ type Options struct {
 	// fewer of them. The first event after a pause goes at once. It is asked again
 	// each time; nil: not at all.
 	Linger func() time.Duration
-	// Busy is from how many events a second on Linger counts: with fewer, it would
-	// save little and keep consumers waiting.
-	Busy float64
 	// OnPublished is called in order, by the goroutine that runs the relay.
 	OnPublished func(domain.Position)
 	// OnArrived is called by that goroutine too: events that were fed are on Kafka, so
@@ -75,7 +72,6 @@ type Relay struct {
 	hint     hint
 	look     bool      // the store may have more than was fed
 	sent     time.Time // when the last batch went that was not full
-	pace     pace
 
 	mu        sync.Mutex
 	published log.Mark
@@ -251,9 +247,7 @@ func (r *Relay) send(ctx context.Context, records []events.Record) error {
 		return fmt.Errorf("publish from %d: %w", r.next, err)
 	}
 	failpoint.Hit("relay.after_send")
-	r.sent = time.Now()
-	r.pace.count(len(records), r.sent)
-	if len(records) == r.opts.Batch { // there is more
+	if r.sent = time.Now(); len(records) == r.opts.Batch { // there is more
 		r.sent = time.Time{}
 	}
 	last := records[len(records)-1]

@@ -54,7 +54,7 @@ func (r *Relay) Run(ctx context.Context) error {
 // linger lets more events arrive when a batch has gone just now. What is
 // acknowledged meanwhile is told.
 func (r *Relay) linger(ctx context.Context) error {
-	if r.opts.Linger == nil || r.pace.perSecond < r.opts.Busy {
+	if r.opts.Linger == nil {
 		return nil
 	}
 	left := r.opts.Linger() - time.Since(r.sent)
@@ -78,20 +78,6 @@ func (r *Relay) linger(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-	}
-}
-
-// pace is how many events go, of the last tenth of a second or more.
-type pace struct {
-	perSecond float64
-	events    int       // since then
-	since     time.Time // the zero time at first: a pause without end
-}
-
-func (p *pace) count(events int, now time.Time) {
-	p.events += events
-	if gone := now.Sub(p.since); gone >= 100*time.Millisecond {
-		*p = pace{perSecond: float64(p.events) / gone.Seconds(), since: now}
 	}
 }
 

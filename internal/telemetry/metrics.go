@@ -84,6 +84,7 @@ func NewMetrics(version string) *Metrics {
 	m.gauge("hishamos_build_info", "Always 1; the version is a label.", "version").WithLabelValues(version).Set(1)
 	m.streams.WithLabelValues()
 	m.expressed.WithLabelValues()
+	m.arrived.WithLabelValues()
 	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }

@@ -49,40 +49,26 @@ func Open(ctx context.Context, url string) (*Session, error) {
 // Try takes a lock if nobody else holds it.
 func (s *Session) Try(ctx context.Context, name string) (bool, error) {
 	var got bool
-	err := s.query(ctx, `select pg_try_advisory_lock($1)`, &got, number(name))
+	err := s.query(ctx, 0, `select pg_try_advisory_lock($1)`, &got, number(name))
 	return got, err
 }
 
 // Release gives a lock back.
 func (s *Session) Release(ctx context.Context, name string) error {
 	var had bool
-	return s.query(ctx, `select pg_advisory_unlock($1)`, &had, number(name))
+	return s.query(ctx, 0, `select pg_advisory_unlock($1)`, &had, number(name))
 }
 
 // Held checks that the session, and so every lock it took, stands, or stood within
 // the last HeldFor: an answer tells of the past in any case, and asking takes
 // longer than much of what is done under a lock.
 func (s *Session) Held(ctx context.Context) error {
-	if s.stands() {
-		return nil
-	}
 	var one int
-	return s.query(ctx, `select 1`, &one)
+	return s.query(ctx, HeldFor, `select 1`, &one)
 }
 
 // HeldFor is how long an answer counts.
 const HeldFor = 20 * time.Millisecond
-
-func (s *Session) stands() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	select {
-	case <-s.lost:
-		return false
-	default:
-		return time.Since(s.stood) < HeldFor
-	}
-}
 
 // Lost is closed when the session has ended.
 func (s *Session) Lost() <-chan struct{} { return s.lost }
@@ -119,7 +105,8 @@ func (s *Session) Close(ctx context.Context) error {
 
 func (s *Session) end() { s.once.Do(func() { close(s.lost) }) }
 
-func (s *Session) query(ctx context.Context, sql string, into any, args ...any) error {
+// query asks, unless an answer not older than enough will do.
+func (s *Session) query(ctx context.Context, enough time.Duration, sql string, into any, args ...any) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	select {
@@ -128,6 +115,9 @@ func (s *Session) query(ctx context.Context, sql string, into any, args ...any) 
 	default:
 	}
 	asked := time.Now()
+	if asked.Sub(s.stood) < enough {
+		return nil
+	}
 	err := s.conn.QueryRow(ctx, sql, args...).Scan(into)
 	if s.conn.IsClosed() {
 		s.end()

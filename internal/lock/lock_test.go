@@ -29,7 +29,11 @@ func TestALostSessionIsFoundAsSoonAsAnAnswerNoLongerCounts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = other.Close(context.WithoutCancel(t.Context())) }()
+	t.Cleanup(func() {
+		if err := other.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
 	cut := `select pg_terminate_backend(pid, 5000) from pg_stat_activity where application_name = 'hishamos-lock' and datname = current_database()`
 	var ended bool
 	if err := other.QueryRow(t.Context(), cut).Scan(&ended); err != nil || !ended {

@@ -109,6 +109,18 @@ func Remember(m Message, p Published) Message {
 	return m
 }
 
+// Resumes reports whether whoever has had everything up to a position may go on at
+// an offset of a partition that ends with the message last. A log that was lost and
+// filled again in its epoch can end at that offset with other records; before its
+// end, the record there tells what is missing before it.
+func Resumes(last Message, offset int64, had domain.Position) bool {
+	if offset <= last.Offset {
+		return true
+	}
+	p, err := Decode(last)
+	return err == nil && p.Position <= had
+}
+
 // Decode is the inverse of Encode. It checks forms, not hashes. What it returns
 // must not be changed: other readers may have got the same.
 func Decode(m Message) (*Published, error) {

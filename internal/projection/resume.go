@@ -62,17 +62,14 @@ func (f *Feed) fill(ctx context.Context, records []*events.Record, next Checkpoi
 
 // resume opens the reader. An offset counts only within its epoch; otherwise
 // the position does: what the partition has and we do not is taken from the
-// store, and reading begins behind it. A log that was lost and filled again in its
-// epoch can end at the offset with other records; before its end, the record there
-// tells what is missing before it.
+// store, and reading begins behind it.
 func (f *Feed) resume(ctx context.Context) error {
 	last, ok, err := f.runner.log.Last(ctx, f.partition)
 	if err != nil {
 		return fmt.Errorf("read the end of %s: %w", f.partition, err)
 	}
 	if ok && f.at.Offset >= 0 && f.at.Offset <= last.Offset+1 {
-		p, err := log.Decode(last)
-		if err == nil && p.Epoch == f.at.Epoch && (f.at.Offset <= last.Offset || p.Position <= f.at.done()) {
+		if p, err := log.Decode(last); err == nil && p.Epoch == f.at.Epoch && log.Resumes(last, f.at.Offset, f.at.done()) {
 			f.reader, err = f.runner.log.Open(ctx, f.partition, f.at.Offset)
 			if err == nil || !errors.Is(err, log.ErrOffsetOutOfRange) {
 				return err

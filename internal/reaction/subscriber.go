@@ -293,13 +293,11 @@ func (w *worker) run(ctx context.Context) error {
 func open(ctx context.Context, l log.Log, p log.Partition, at Resume, epoch int) (log.Reader, error) {
 	offset := int64(-1)
 	if at.Offset > 0 && at.Epoch == epoch {
-		// A log that was lost and filled again in its epoch can end there with other
-		// records. Before its end, the record there tells what is missing before it.
 		last, ok, err := l.Last(ctx, p)
 		if err != nil {
 			return nil, err
 		}
-		if !ok || at.Offset <= last.Offset || isUpTo(last, at.Position) {
+		if !ok || log.Resumes(last, at.Offset, at.Position) {
 			offset = at.Offset
 		}
 	}
@@ -308,12 +306,6 @@ func open(ctx context.Context, l log.Log, p log.Partition, at Resume, epoch int)
 		r, err = l.Open(ctx, p, -1)
 	}
 	return r, err
-}
-
-// isUpTo reports whether a record is of an event at or before a position.
-func isUpTo(m log.Message, position domain.Position) bool {
-	p, err := log.Decode(m)
-	return err == nil && p.Position <= position
 }
 
 func (w *worker) pull(ctx context.Context, reader log.Reader) error {

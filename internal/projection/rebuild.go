@@ -15,12 +15,9 @@ import (
 // ErrBuilding says that another process builds the projection.
 var ErrBuilding = &domain.Error{Kind: domain.Conflict, Code: "projection.building", Message: "the read model is being built already"}
 
-// The sizes of a rebuild: few, large transactions, and as many rows in memory
-// as those of running streams: more are marked at every collection of garbage.
-const (
-	rebuildBatch = 5_000
-	rebuildRows  = 10_000
-)
+// rebuildBatches is how many batches of a feed one transaction of a rebuild takes:
+// nobody waits for a single one of them.
+const rebuildBatches = 3
 
 // Rebuild fills a fresh build of a projection from the store, beside the live
 // one, and switches to it when it has caught up. Queries are answered all the
@@ -80,7 +77,7 @@ func (r *Runner) rebuild(ctx context.Context, d *Definition) error {
 	}
 	f := &filling{
 		runner: r, def: d, handlers: d.handlers(), build: build, fence: fence,
-		cache: newCache(rebuildRows), parked: make(map[domain.StreamID]bool),
+		cache: newCache(r.cacheRows), parked: make(map[domain.StreamID]bool),
 	}
 	began := time.Now()
 	for {
@@ -191,7 +188,7 @@ func (f *filling) catchUp(ctx context.Context) error {
 
 func (f *filling) read(ctx context.Context, after domain.Position, out chan<- stage) error {
 	for {
-		records, err := f.runner.events.ReadAll(ctx, after, rebuildBatch)
+		records, err := f.runner.events.ReadAll(ctx, after, rebuildBatches*f.runner.batch)
 		if err != nil {
 			return fmt.Errorf("read the store after position %d: %w", after, err)
 		}

@@ -30,10 +30,7 @@ func TestCommitsThatAreFedAreNotReadFromTheStore(t *testing.T) {
 	reaches(t, marks, 10)
 	before := c.read.Load()
 	for head := domain.Position(10); head < 60; head += 5 {
-		fill(t, s, 5, "run.started", "token.issued")
-		fresh, err := s.ReadAll(t.Context(), head, 5)
-		check(t, err)
-		r.Feed(fresh)
+		commit(t, s, r, 5, "run.started", "token.issued")
 		reaches(t, marks, head+5)
 	}
 	cancel()
@@ -42,6 +39,17 @@ func TestCommitsThatAreFedAreNotReadFromTheStore(t *testing.T) {
 		t.Errorf("%d events were read though they were fed", n)
 	}
 	consume(t, s, l)
+}
+
+// commit appends n events and feeds them to the relay, as a process does.
+func commit(t *testing.T, s *store.Store, r *relay.Relay, n int, types ...string) {
+	t.Helper()
+	head, err := s.Head(t.Context())
+	check(t, err)
+	fill(t, s, n, types...)
+	fresh, err := s.ReadAll(t.Context(), head.Position, n)
+	check(t, err)
+	r.Feed(fresh)
 }
 
 func TestUnderLoadEventsGatherUnlessABatchIsFull(t *testing.T) {
@@ -67,12 +75,7 @@ func TestUnderLoadEventsGatherUnlessABatchIsFull(t *testing.T) {
 		began, marks = time.Now().Add(time.Second), nil
 		time.Sleep(time.Second)
 		feed := func(n int) {
-			head, err := s.Head(t.Context())
-			check(t, err)
-			fill(t, s, n, "run.started")
-			fresh, err := s.ReadAll(t.Context(), head.Position, n)
-			check(t, err)
-			r.Feed(fresh)
+			commit(t, s, r, n, "run.started")
 			synctest.Wait()
 		}
 		feed(1) // at once, after a pause
@@ -113,12 +116,7 @@ func TestItIsToldHowLongFedEventsTookToArrive(t *testing.T) {
 		synctest.Wait()
 		time.Sleep(time.Second)
 		for _, n := range []int{2, 1, 4} { // one goes at once, two wait for the end of the linger
-			head, err := s.Head(t.Context())
-			check(t, err)
-			fill(t, s, n, "run.started")
-			fresh, err := s.ReadAll(t.Context(), head.Position, n)
-			check(t, err)
-			r.Feed(fresh)
+			commit(t, s, r, n, "run.started")
 			synctest.Wait()
 			time.Sleep(linger / 4)
 		}

@@ -167,7 +167,7 @@ func (i *Importer) readHeads(ctx context.Context, records []events.Record) error
 		}
 	}
 	const sql = `select stream, version, open from stream_heads where stream = any($1::text[])`
-	rows, err := i.store.pool.Query(ctx, sql, fresh, streams)
+	rows, err := i.store.keyed.Query(ctx, sql, streams)
 	if err != nil {
 		return err
 	}

@@ -30,9 +30,9 @@ const (
 
 func (q Queries) as(t domain.Tenant) pg.Scope {
 	if t == eventstore.Everyone {
-		return q.reader.Everyone()
+		return q.reader.Everyone().Keyed()
 	}
-	return q.reader.Of(t)
+	return q.reader.Of(t).Keyed()
 }
 
 // ReadStream implements eventstore.TenantReader.
@@ -40,7 +40,7 @@ func (q Queries) ReadStream(ctx context.Context, as domain.Tenant, stream domain
 	if limit <= 0 {
 		return nil, nil
 	}
-	out, err := readRecords(ctx, q.as(as), limit, readStreamSQL, fresh, string(stream), int64(after), limit)
+	out, err := readRecords(ctx, q.as(as), limit, readStreamSQL, string(stream), int64(after), limit)
 	if err != nil {
 		return nil, fmt.Errorf("read stream %s: %w", stream, err)
 	}
@@ -54,7 +54,7 @@ func (q Queries) ReadAll(ctx context.Context, as domain.Tenant, after, upTo doma
 		return eventstore.Page{Reached: after}, nil
 	}
 	var err error
-	page.Records, err = readRecords(ctx, q.as(as), limit, readRangeSQL, fresh, int64(after), int64(page.Reached), limit)
+	page.Records, err = readRecords(ctx, q.as(as), limit, readRangeSQL, int64(after), int64(page.Reached), limit)
 	if err != nil {
 		return eventstore.Page{Reached: after}, fmt.Errorf("read events after %d: %w", after, err)
 	}
@@ -90,5 +90,5 @@ func (q Queries) Recorded(ctx context.Context, p domain.Position) (time.Time, er
 // Committed returns the receipt of a tenant's command id, if it was carried out,
 // and the body digest it was carried out with.
 func (q Queries) Committed(ctx context.Context, t domain.Tenant, c domain.CommandID) (eventstore.Receipt, []byte, bool, error) {
-	return committed(ctx, q.reader.Of(t), t, c)
+	return committed(ctx, q.reader.Of(t).Keyed(), t, c)
 }

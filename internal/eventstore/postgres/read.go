@@ -27,17 +27,12 @@ const (
 	committedSQL  = `select ` + commandColumns + ` from commands where tenant = $1 and command = $2`
 )
 
-// fresh makes the server plan a statement for its arguments and for the tables as
-// large as they are now. A plan kept from when the tables were empty reads all of
-// them.
-const fresh = pgx.QueryExecModeCacheDescribe
-
 // ReadStream implements eventstore.Reader.
 func (s *Store) ReadStream(ctx context.Context, stream domain.StreamID, after domain.Sequence, limit int) ([]events.Record, error) {
 	if limit <= 0 {
 		return nil, nil
 	}
-	out, err := readRecords(ctx, s.pool, limit, readStreamSQL, fresh, string(stream), int64(after), limit)
+	out, err := readRecords(ctx, s.keyed, limit, readStreamSQL, string(stream), int64(after), limit)
 	if err != nil {
 		return nil, fmt.Errorf("read stream %s: %w", stream, err)
 	}
@@ -49,7 +44,7 @@ func (s *Store) ReadAll(ctx context.Context, after domain.Position, limit int) (
 	if limit <= 0 {
 		return nil, nil
 	}
-	out, err := readRecords(ctx, s.pool, limit, readAllSQL, fresh, int64(after), limit)
+	out, err := readRecords(ctx, s.keyed, limit, readAllSQL, int64(after), limit)
 	if err != nil {
 		return nil, fmt.Errorf("read events after %d: %w", after, err)
 	}
@@ -151,7 +146,7 @@ func (s *Store) Head(ctx context.Context) (eventstore.Head, error) {
 
 // OpenStreams implements eventstore.Reader.
 func (s *Store) OpenStreams(ctx context.Context, kind string, after domain.StreamID, limit int) ([]domain.StreamID, error) {
-	rows, err := s.pool.Query(ctx, openSQL, fresh, kind, string(after), max(limit, 0))
+	rows, err := s.keyed.Query(ctx, openSQL, kind, string(after), max(limit, 0))
 	if err != nil {
 		return nil, fmt.Errorf("list open streams of %s: %w", kind, err)
 	}
@@ -164,13 +159,13 @@ func (s *Store) OpenStreams(ctx context.Context, kind string, after domain.Strea
 
 // Committed implements eventstore.Reader.
 func (s *Store) Committed(ctx context.Context, t domain.Tenant, c domain.CommandID) (eventstore.Receipt, []byte, bool, error) {
-	return committed(ctx, s.pool, t, c)
+	return committed(ctx, s.keyed, t, c)
 }
 
 func committed(ctx context.Context, db pg.Querier, t domain.Tenant, c domain.CommandID) (eventstore.Receipt, []byte, bool, error) {
 	var done batch.Done
 	found := false
-	rows, err := db.Query(ctx, committedSQL, fresh, string(t), string(c))
+	rows, err := db.Query(ctx, committedSQL, string(t), string(c))
 	if err == nil {
 		err = readCommands(rows, func(_ batch.CommandKey, d batch.Done) { done, found = d, true })
 		rows.Close()

@@ -109,6 +109,7 @@ func (realClock) Now() time.Time { return time.Now() }
 type Store struct {
 	opts     Options
 	pool     pg.Writer
+	keyed    pg.Keyed // the pool, for what is read by its keys
 	queue    *queue
 	appender *appender
 	wake     chan struct{}
@@ -125,7 +126,7 @@ type Store struct {
 // it.
 func New(ctx context.Context, pool pg.Writer, o Options) (*Store, error) {
 	o = o.orDefault()
-	s := &Store{opts: o, pool: pool, wake: make(chan struct{}, 1)}
+	s := &Store{opts: o, pool: pool, keyed: pg.Keyed{DB: pool}, wake: make(chan struct{}, 1)}
 	if _, err := s.Head(ctx); err != nil {
 		return nil, fmt.Errorf("open event store: %w", err)
 	}

@@ -32,7 +32,7 @@ func (s *Store) Verify(ctx context.Context, from events.Mark, each Seen) (events
 	if err != nil {
 		return from, err
 	}
-	at, err := s.verifyChain(ctx, s.pool, from, head.Position, each)
+	at, err := s.verifyChain(ctx, s.keyed, from, head.Position, each)
 	if err != nil {
 		return at, fmt.Errorf("verify: %w", err)
 	}
@@ -43,7 +43,7 @@ func (s *Store) Verify(ctx context.Context, from events.Mark, each Seen) (events
 		if err = scanHead(tx.QueryRow(ctx, headSQL), &head); err != nil {
 			return err
 		}
-		if at, err = s.verifyChain(ctx, tx, at, head.Position, each); err != nil {
+		if at, err = s.verifyChain(ctx, planned{tx}, at, head.Position, each); err != nil {
 			return err
 		}
 		return verifyTables(ctx, tx, from, at, head)
@@ -52,6 +52,19 @@ func (s *Store) Verify(ctx context.Context, from events.Mark, each Seen) (events
 		return at, fmt.Errorf("verify: %w", err)
 	}
 	return at, nil
+}
+
+// planForArguments makes the server plan a statement for its arguments and for the
+// tables as large as they are now. A plan kept from when the tables were empty
+// reads all of them.
+const planForArguments = pgx.QueryExecModeCacheDescribe
+
+// planned is a transaction that reads the chain and leaves the planner free to
+// sort: the queries that come after it do.
+type planned struct{ tx pgx.Tx }
+
+func (p planned) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
+	return p.tx.Query(ctx, sql, append([]any{planForArguments}, args...)...)
 }
 
 // Seen is told of a record that was found whole.
@@ -65,7 +78,7 @@ func (s *Store) verifyChain(ctx context.Context, db pg.Querier, at events.Mark, 
 		return each(r, leaf, to)
 	}
 	for at.Position < to {
-		records, err := readRecords(ctx, db, verifyBatch, readAllSQL, fresh, int64(at.Position), verifyBatch)
+		records, err := readRecords(ctx, db, verifyBatch, readRangeSQL, int64(at.Position), int64(at.Position)+verifyBatch, verifyBatch)
 		if err != nil {
 			return at, err
 		}
@@ -131,7 +144,7 @@ func verifyTables(ctx context.Context, tx pgx.Tx, from, at events.Mark, head eve
 			continue
 		}
 		var reason string
-		err := tx.QueryRow(ctx, d.sql, fresh, int64(from.Position), int64(head.Position)).Scan(&reason)
+		err := tx.QueryRow(ctx, d.sql, planForArguments, int64(from.Position), int64(head.Position)).Scan(&reason)
 		switch {
 		case err == nil:
 			return &TableError{d.table, reason}

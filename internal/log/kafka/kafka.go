@@ -105,11 +105,14 @@ func Open(ctx context.Context, opts Options) (log.Log, error) {
 	return l, nil
 }
 
+// protocol is the newest level whose requests Kafka 4.3 and kfake both take.
+var protocol = sarama.V3_7_0_0
+
 // config holds every setting whose default would be unsafe or unsteady here.
 func (l *Log) config() *sarama.Config {
 	c := sarama.NewConfig()
 	c.ClientID = l.opts.ClientID
-	c.Version = sarama.V3_7_0_0 // the newest protocol level whose requests Kafka 4.3 and kfake both take
+	c.Version = protocol
 	c.Net.DialTimeout = 5 * time.Second
 	c.Net.ReadTimeout = 15 * time.Second // longer than a broker may take to answer a write
 	c.Net.MaxOpenRequests = 1

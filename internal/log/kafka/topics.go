@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -18,15 +19,7 @@ import (
 func (l *Log) Create(ctx context.Context, topics []log.Topic) error {
 	return l.fault("create topics", await(ctx, func() error {
 		made := make(map[log.Partition]bool)
-		for end := time.Now().Add(settlePatience); ; {
-			err := l.createOnce(topics, made)
-			if !errors.Is(err, errSettling) || time.Now().After(end) {
-				return err
-			}
-			if err := pause(ctx, settlePause); err != nil {
-				return err
-			}
-		}
+		return settled(ctx, func() error { return l.createOnce(topics, made) })
 	}))
 }
 
@@ -35,11 +28,27 @@ func (l *Log) Create(ctx context.Context, topics []log.Topic) error {
 // look.
 const (
 	settlePatience = 30 * time.Second
+	firstPause     = 10 * time.Millisecond // doubled each time
 	settlePause    = 100 * time.Millisecond
+	adminTimeout   = 10 * time.Second // how long a broker may take for topics
 )
 
 // errSettling says that the cluster has not made up its mind about a topic.
 var errSettling = errors.New("topic is not there yet")
+
+// settled tries until the cluster has made up its mind.
+func settled(ctx context.Context, try func() error) error {
+	wait := firstPause
+	for end := time.Now().Add(settlePatience); ; wait = min(2*wait, settlePause) {
+		err := try()
+		if !errors.Is(err, errSettling) || time.Now().After(end) {
+			return err
+		}
+		if err := pause(ctx, wait); err != nil {
+			return err
+		}
+	}
+}
 
 // createOnce adds the partitions that were missing to made.
 func (l *Log) createOnce(topics []log.Topic, made map[log.Partition]bool) error {
@@ -51,32 +60,83 @@ func (l *Log) createOnce(topics []log.Topic, made map[log.Partition]bool) error 
 	if replicas == 0 {
 		replicas = min(3, max(1, len(l.client.Brokers())))
 	}
-	lacking := false
+	var lacking []log.Topic
 	for _, t := range topics {
 		have, ok := existing[t.Name]
-		if ok {
-			if err := lint(t, int(have.NumPartitions), int(have.ReplicationFactor), values(have.ConfigEntries)); err != nil {
-				return err
-			}
+		if !ok {
+			lacking = append(lacking, t)
 			continue
 		}
-		detail := &sarama.TopicDetail{NumPartitions: int32(t.Partitions), ReplicationFactor: int16(replicas), ConfigEntries: map[string]*string{}}
-		for k, v := range settings(t, replicas) {
-			detail.ConfigEntries[k] = &v
+		if err := lint(t, int(have.NumPartitions), int(have.ReplicationFactor), values(have.ConfigEntries)); err != nil {
+			return err
 		}
-		err := l.admin.CreateTopic(t.Name, detail, false)
-		if err != nil && !errors.Is(err, sarama.ErrTopicAlreadyExists) {
-			return fmt.Errorf("topic %s with %d replicas: %w", t.Name, replicas, err)
-		}
-		lacking = true
+	}
+	if len(lacking) == 0 {
+		return l.led(slices.Collect(maps.Keys(made)))
+	}
+	if err := l.makeAll(lacking, replicas); err != nil {
+		return err
+	}
+	for _, t := range lacking {
 		for id := range t.Partitions {
 			made[log.Partition{Topic: t.Name, ID: int32(id)}] = true
 		}
 	}
-	if lacking {
-		return errSettling // once more, to check what was made, by us or by another
+	return errSettling // once more, to check what was made, by us or by another
+}
+
+// makeAll creates topics by one request: a broker takes tens of milliseconds for
+// each.
+func (l *Log) makeAll(topics []log.Topic, replicas int) error {
+	details := make(map[string]*sarama.TopicDetail, len(topics))
+	for _, t := range topics {
+		detail := &sarama.TopicDetail{NumPartitions: int32(t.Partitions), ReplicationFactor: int16(replicas), ConfigEntries: map[string]*string{}}
+		for k, v := range settings(t, replicas) {
+			detail.ConfigEntries[k] = &v
+		}
+		details[t.Name] = detail
 	}
-	return l.led(slices.Collect(maps.Keys(made)))
+	answers, err := controlled(l, func(b *sarama.Broker) (*sarama.CreateTopicsResponse, error) {
+		return b.CreateTopics(sarama.NewCreateTopicsRequest(protocol, details, adminTimeout, false))
+	})
+	if err != nil {
+		return err
+	}
+	for _, t := range topics {
+		answer := answers.TopicErrors[t.Name]
+		switch {
+		case answer == nil:
+			return fmt.Errorf("topic %s: %w", t.Name, sarama.ErrIncompleteResponse)
+		case answer.Err == sarama.ErrNotController:
+			return l.lookAgain(answer)
+		case answer.Err != sarama.ErrNoError && answer.Err != sarama.ErrTopicAlreadyExists:
+			return fmt.Errorf("topic %s with %d replicas: %w", t.Name, replicas, answer)
+		}
+	}
+	return nil
+}
+
+// controlled asks the controller. A connection that was cut is as one that moved.
+func controlled[A any](l *Log, ask func(*sarama.Broker) (A, error)) (A, error) {
+	var none A
+	b, err := l.admin.Controller()
+	if err != nil {
+		return none, err
+	}
+	answer, err := ask(b)
+	if errors.Is(err, io.EOF) {
+		_ = b.Close() // the next use opens it anew
+		return none, l.lookAgain(err)
+	}
+	return answer, err
+}
+
+// lookAgain finds the controller anew; what was asked of it is to be asked again.
+func (l *Log) lookAgain(because error) error {
+	if _, err := l.client.RefreshController(); err != nil {
+		return errors.Join(because, err)
+	}
+	return fmt.Errorf("%w: %w", errSettling, because)
 }
 
 // led asks each partition's leader: the cluster names one before the broker
@@ -161,21 +221,43 @@ func (l *Log) Topics(ctx context.Context, prefix string) (map[string]int, error)
 // Delete implements log.Log. Topics that do not exist are no error.
 func (l *Log) Delete(ctx context.Context, topics ...string) error {
 	return l.fault("delete topics", await(ctx, func() error {
-		for _, t := range topics {
-			if err := l.admin.DeleteTopic(t); err != nil && !errors.Is(err, sarama.ErrUnknownTopicOrPartition) {
-				return fmt.Errorf("topic %s: %w", t, err)
+		asked := len(topics) == 0
+		return settled(ctx, func() error {
+			if !asked {
+				if err := l.removeAll(topics); err != nil {
+					return err
+				}
+				asked = true
 			}
-		}
-		for { // deleted is not yet gone
 			left, err := l.describe(asTopics(topics))
-			if err != nil || len(left) == 0 {
-				return err
+			if err == nil && len(left) > 0 {
+				return errSettling // deleted is not yet gone
 			}
-			if err := pause(ctx, 50*time.Millisecond); err != nil {
-				return err
-			}
-		}
+			return err
+		})
 	}))
+}
+
+// removeAll deletes topics by one request.
+func (l *Log) removeAll(topics []string) error {
+	answers, err := controlled(l, func(b *sarama.Broker) (*sarama.DeleteTopicsResponse, error) {
+		return b.DeleteTopics(sarama.NewDeleteTopicsRequest(protocol, topics, adminTimeout))
+	})
+	if err != nil {
+		return err
+	}
+	for _, name := range topics {
+		code, ok := answers.TopicErrorCodes[name]
+		switch {
+		case !ok:
+			return fmt.Errorf("topic %s: %w", name, sarama.ErrIncompleteResponse)
+		case code == sarama.ErrNotController:
+			return l.lookAgain(code)
+		case code != sarama.ErrNoError && code != sarama.ErrUnknownTopicOrPartition:
+			return fmt.Errorf("topic %s: %w", name, code)
+		}
+	}
+	return nil
 }
 
 // Bounds implements log.Log.

@@ -128,7 +128,7 @@ type filling struct {
 	parked    map[domain.StreamID]bool
 	unwritten sync.WaitGroup // batches handed over and not committed
 	position  domain.Position
-	batches   int64 // committed
+	batches   int64 // handed over
 	count     int
 }
 
@@ -139,44 +139,43 @@ type stage struct {
 	count    int
 }
 
-// catchUp applies everything up to the end of the store. Reading, applying and
-// writing overlap: each of three goroutines has one batch.
+// catchUp applies everything up to the end of the store. Reading, applying,
+// preparing and writing overlap: each of four goroutines has one batch.
 func (f *filling) catchUp(ctx context.Context) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	read := make(chan stage, 1)
-	write := make(chan Changes, 1)
 	go func() {
 		defer close(read)
 		if err := f.read(ctx, f.position, read); err != nil {
 			stop(err)
 		}
 	}()
+	changed, ready := make(chan Changes, 1), make(chan func() error, 1)
+	go func() {
+		defer close(ready)
+		for c := range changed {
+			ready <- prepare(ctx, f.runner.store, c)
+		}
+	}()
 	written := make(chan error, 1)
 	go func() {
-		for c := range write {
-			c.Checkpoint.Batch = f.batches
-			err := f.runner.store.Commit(ctx, c)
+		var err error
+		for commit := range ready {
 			if err == nil {
-				f.batches++
+				if err = commit(); err != nil {
+					stop(err) // what is on its way here comes to nothing
+				}
 			}
 			f.unwritten.Done()
-			if err != nil {
-				stop(err)
-				written <- err
-				for range write { // let the applier finish
-					f.unwritten.Done()
-				}
-				return
-			}
 		}
-		written <- nil
+		written <- err
 	}()
-	err := f.apply(ctx, read, write)
+	err := f.apply(ctx, read, changed)
 	if err != nil {
 		stop(err)
 	}
-	close(write)
+	close(changed)
 	err = errors.Join(err, <-written)
 	for range read { // until the reader has stopped
 	}
@@ -184,6 +183,19 @@ func (f *filling) catchUp(ctx context.Context) error {
 		err = context.Cause(ctx)
 	}
 	return err
+}
+
+// prepare returns what writes a batch.
+func prepare(ctx context.Context, s Store, c Changes) (commit func() error) {
+	p, ok := s.(Preparer)
+	if !ok {
+		return func() error { return s.Commit(ctx, c) }
+	}
+	commit, err := p.Prepare(ctx, c)
+	if err != nil {
+		return func() error { return err }
+	}
+	return commit
 }
 
 func (f *filling) read(ctx context.Context, after domain.Position, out chan<- stage) error {
@@ -236,7 +248,7 @@ func (f *filling) apply(ctx context.Context, in <-chan stage, out chan<- Changes
 		}
 		c := Changes{
 			Build: f.build, Fence: f.fence, Tables: b.changes(f.def.Tables),
-			Checkpoint: Checkpoint{Position: s.position, Mark: s.position, Offset: -1},
+			Checkpoint: Checkpoint{Position: s.position, Mark: s.position, Offset: -1, Batch: f.batches},
 		}
 		for _, p := range b.parked {
 			f.parked[p.event.Stream] = true
@@ -251,6 +263,7 @@ func (f *filling) apply(ctx context.Context, in <-chan stage, out chan<- Changes
 		}
 		// The rows count as written: if they are not, the whole build is given up.
 		b.settle()
+		f.batches++
 		f.position, f.count = s.position, f.count+s.count
 	}
 	return nil

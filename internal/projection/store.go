@@ -134,3 +134,9 @@ type Store interface {
 	// begins with the same part, up to a slash; a hint for sharing partitions.
 	Attend(ctx context.Context, process string) (int, error)
 }
+
+// Preparer is a Store that makes a batch ready while the one before it is written.
+type Preparer interface {
+	// Prepare returns what Commit would do; it is called once, or not at all.
+	Prepare(ctx context.Context, c Changes) (commit func() error, err error)
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/hishamos/hishamos/domain"
 	"github.com/hishamos/hishamos/internal/projection"
@@ -119,11 +120,11 @@ func (s *Store) Discard(ctx context.Context, b projection.Build, tables []*proje
 	for _, t := range tables {
 		for _, sql := range s.of(t).discard {
 			for {
-				tag, err := s.pool.Exec(ctx, sql, b.Number, discardRows)
+				n, err := s.execAsync(ctx, sql, b.Number, discardRows)
 				if err != nil {
 					return fmt.Errorf("discard build %d of %s: %w", b.Number, t.Name, err)
 				}
-				if tag.RowsAffected() < discardRows {
+				if n < discardRows {
 					break
 				}
 			}
@@ -137,4 +138,16 @@ func (s *Store) Discard(ctx context.Context, b projection.Build, tables []*proje
 		return fmt.Errorf("discard build %d: %w", b.Number, err)
 	}
 	return nil
+}
+
+// execAsync does not wait for the disk: what a crash undoes is done again.
+func (s *Store) execAsync(ctx context.Context, sql string, args ...any) (int64, error) {
+	batch, rows := &pgx.Batch{}, int64(0)
+	batch.Queue(asyncSQL)
+	batch.Queue(sql, args...).Exec(func(tag pgconn.CommandTag) error {
+		rows = tag.RowsAffected()
+		return nil
+	})
+	err := s.pool.SendBatch(ctx, batch).Close()
+	return rows, err
 }

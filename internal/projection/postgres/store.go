@@ -36,7 +36,10 @@ func New(pool pg.Writer) *Store {
 	return &Store{pool: pool, shapes: shapes{known: make(map[string]*shape)}, statements: make(map[*projection.Schema]*statements)}
 }
 
-var _ projection.Store = (*Store)(nil)
+var (
+	_ projection.Store    = (*Store)(nil)
+	_ projection.Preparer = (*Store)(nil)
+)
 
 // The statements on the runner's own tables.
 const (
@@ -124,22 +127,40 @@ func (s *Store) Own(ctx context.Context, b projection.Build, p log.Partition) (p
 	return c, fence, err
 }
 
-// Commit implements projection.Store. Rows that are new are inserted without
+// Commit implements projection.Store.
+func (s *Store) Commit(ctx context.Context, c projection.Changes) error {
+	commit, err := s.Prepare(ctx, c)
+	if err != nil {
+		return err
+	}
+	return commit()
+}
+
+// Prepare implements projection.Preparer. Rows that are new are inserted without
 // looking for an old one, which takes two thirds of the time; if there is one all
 // the same, everything is written again as if none was new.
-func (s *Store) Commit(ctx context.Context, c projection.Changes) error {
-	err := s.commit(ctx, c, true)
-	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok && pgErr.Code == uniqueViolation {
-		err = s.commit(ctx, c, false)
+func (s *Store) Prepare(ctx context.Context, c projection.Changes) (func() error, error) {
+	first, err := s.prepare(ctx, c, true)
+	if err != nil {
+		return nil, outcome(err)
 	}
-	return outcome(err)
+	return func() error {
+		err := first()
+		if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok && pgErr.Code == uniqueViolation {
+			var again func() error
+			if again, err = s.prepare(ctx, c, false); err == nil {
+				err = again()
+			}
+		}
+		return outcome(err)
+	}, nil
 }
 
 const uniqueViolation = "23505"
 
-// commit writes a batch as one implicit transaction: the server undoes all of it
-// at the first error.
-func (s *Store) commit(ctx context.Context, c projection.Changes, trust bool) error {
+// prepare makes a batch one implicit transaction: the server undoes all of it at
+// the first error.
+func (s *Store) prepare(ctx context.Context, c projection.Changes, trust bool) (func() error, error) {
 	b := &pgx.Batch{}
 	if c.DryRun {
 		b.Queue("begin")
@@ -152,13 +173,12 @@ func (s *Store) commit(ctx context.Context, c projection.Changes, trust bool) er
 	if room == nil {
 		room = new([]byte)
 	}
-	defer s.rooms.Put(room)
 	*room = (*room)[:0]
 	var used []*shape
 	for _, t := range c.Tables {
 		shapes, err := s.queue(ctx, b, room, c.Build.Number, t, trust)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		used = append(used, shapes...)
 	}
@@ -171,7 +191,10 @@ func (s *Store) commit(ctx context.Context, c projection.Changes, trust bool) er
 	if c.DryRun {
 		b.Queue("rollback")
 	}
-	return s.send(ctx, b, used, c.DryRun)
+	return func() error {
+		defer s.rooms.Put(room)
+		return s.send(ctx, b, used, c.DryRun)
+	}, nil
 }
 
 // queue adds what a batch does to a table; its rows are written behind what is in

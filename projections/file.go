@@ -112,11 +112,10 @@ where f.build = live_build('files', 1) and f.tenant = $1`
 	filesAsOf = `
 select f.*
 from files l cross join lateral (
-    select ` + fileColumns + ` from files n
-    where n.build = l.build and n.tenant = l.tenant and n.file = l.file and n.valid_from <= $2
+    select ` + fileColumns + ` from (select l.*) n where n.valid_from <= $2
     union all
     select ` + fileColumns + ` from files_history h
-    where h.build = l.build and h.tenant = l.tenant and h.file = l.file and h.valid_from <= $2 and h.valid_to > $2
+    where l.valid_from > $2 and h.build = l.build and h.tenant = l.tenant and h.file = l.file and h.valid_from <= $2 and h.valid_to > $2
 ) f
 where l.build = live_build('files', 1) and l.tenant = $1`
 
@@ -130,8 +129,8 @@ var ErrFileNotFound = &domain.Error{Kind: domain.NotFound, Code: "file.not_found
 
 // Get returns a file as of a position; 0: now.
 func (q Files) Get(ctx context.Context, tenant domain.Tenant, id string, at domain.Position) (File, error) {
-	p := source(tenant, at, filesNow, filesAsOf)
-	p.where("f.file = %s", id)
+	p, key := filesAt(tenant, at)
+	p.where(key+" = %s", id)
 	found, err := collect[File](ctx, q.DB, p.sql, p.args)
 	if err != nil {
 		return File{}, fmt.Errorf("get file %s: %w", id, err)
@@ -142,13 +141,19 @@ func (q Files) Get(ctx context.Context, tenant domain.Tenant, id string, at doma
 	return found[0], nil
 }
 
-// List returns a page of files, by when they were begun: ids are in the order of
-// time. The live row has the id as of any position.
-func (q Files) List(ctx context.Context, tenant domain.Tenant, f FileFilter, after string, limit int) (Page[File], error) {
-	p, id := source(tenant, f.At, filesNow, filesAsOf), "f.file"
-	if f.At != 0 {
-		id = "l.file"
+// filesAt are the files as of a position, and the column with their id: the live
+// row has it as of any.
+func filesAt(tenant domain.Tenant, at domain.Position) (q *query, id string) {
+	if at != 0 {
+		return source(tenant, at, filesNow, filesAsOf), "l.file"
 	}
+	return source(tenant, at, filesNow, filesAsOf), "f.file"
+}
+
+// List returns a page of files, by when they were begun: ids are in the order of
+// time.
+func (q Files) List(ctx context.Context, tenant domain.Tenant, f FileFilter, after string, limit int) (Page[File], error) {
+	p, id := filesAt(tenant, f.At)
 	if f.State != "" {
 		p.where("f.state = %s", f.State)
 	} else {

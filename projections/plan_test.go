@@ -141,7 +141,7 @@ func (e explaining) Query(ctx context.Context, sql string, args ...any) (pgx.Row
 	return e.pool.Query(ctx, sql, args...)
 }
 
-func TestEveryPageOfEveryListIsReadFromAnIndex(t *testing.T) {
+func TestEveryPageAndEveryRowIsReadFromAnIndex(t *testing.T) {
 	t.Parallel()
 	h := newHistory(t)
 	h.fill(2, 25)
@@ -149,6 +149,10 @@ func TestEveryPageOfEveryListIsReadFromAnIndex(t *testing.T) {
 	pool := pgtest.New(t)
 	project(t, h.store, postgres.New(pgtest.AsWriter(t, pool)))
 	fillMany(t, pool)
+	var path domain.StepPath // of all copies
+	if err := pool.QueryRow(t.Context(), `select path from steps where run = 'run_30'`).Scan(&path); err != nil {
+		t.Fatal(err)
+	}
 	asked := 0
 	db := func(name string) explaining { return explaining{t, pool, name, &asked} }
 	const tenant = domain.DefaultTenant
@@ -223,6 +227,22 @@ func TestEveryPageOfEveryListIsReadFromAnIndex(t *testing.T) {
 				return p.Next, err
 			})
 		}
+	}
+	for _, at := range []domain.Position{0, many / 2} {
+		one := func(what string, err error) {
+			t.Helper()
+			if err != nil {
+				t.Errorf("%s at %d: %v", what, at, err)
+			}
+		}
+		_, err := projections.Runs{DB: db(fmt.Sprintf("a run at %d", at))}.Get(t.Context(), tenant, "run_30", at)
+		one("a run", err)
+		_, err = projections.Files{DB: db(fmt.Sprintf("a file at %d", at))}.Get(t.Context(), tenant, "file_30", at)
+		one("a file", err)
+		_, err = projections.Workflows{DB: db(fmt.Sprintf("a workflow at %d", at))}.Get(t.Context(), tenant, "workflow_30", at)
+		one("a workflow", err)
+		_, err = projections.Tasks{DB: db(fmt.Sprintf("a task at %d", at))}.Get(t.Context(), tenant, "run_30", path, at)
+		one("a task", err)
 	}
 	for _, newest := range []bool{false, true} {
 		for _, f := range []projections.UsageFilter{

@@ -42,7 +42,7 @@ const (
     p.steps_done, p.current_steps, p.tokens_input, p.tokens_cached, p.tokens_cache_write, p.tokens_output, p.tokens_reasoning,
     p.cost, p.simulated`
 
-	runChanging = `tenant, run, state, steps_total, reason, error_code, error_message, error_path, ended, version, position, updated`
+	runChanging = `state, steps_total, reason, error_code, error_message, error_path, ended, version, position, updated`
 
 	// progressOf adds up some steps; see Progress.
 	progressOf = `
@@ -63,18 +63,19 @@ select ` + runRow + ` from runs r cross join lateral (` + progressOf + `
     from steps s where s.build = r.build and s.tenant = r.tenant and s.run = r.run) p
 where r.build = ` + liveRuns + ` and r.tenant = $1`
 
-	// $2 is the position. The live rows give the order and what never changes, so
-	// that a page reads an index in order and looks up one version for each row.
+	// $2 is the position. The live rows give the keys, the order and what never
+	// changes, so that a page reads an index in order, and a single row is found by
+	// its key, and one version is looked up for each. The steps are added up of runs
+	// that had begun: that is what r.version is good for there.
 	runsAsOf = `
 select ` + runRow + ` from (
-    select l.build, v.*, l.workflow, l.workflow_version, l.title, l.priority, l.started_by, l.started, l.deadline, l.paths, l.inputs,
+    select l.build, l.tenant, l.run, v.*, l.workflow, l.workflow_version, l.title, l.priority, l.started_by, l.started, l.deadline, l.paths, l.inputs,
         case when v.state = 'completed' then l.outputs end as outputs
     from runs l cross join lateral (
-        select ` + runChanging + ` from runs n
-        where n.build = l.build and n.tenant = l.tenant and n.run = l.run and n.valid_from <= $2
+        select ` + runChanging + ` from (select l.*) n where n.valid_from <= $2
         union all
         select ` + runChanging + ` from runs_history h
-        where h.build = l.build and h.tenant = l.tenant and h.run = l.run and h.valid_from <= $2 and h.valid_to > $2
+        where l.valid_from > $2 and h.build = l.build and h.tenant = l.tenant and h.run = l.run and h.valid_from <= $2 and h.valid_to > $2
     ) v
     where l.build = ` + liveRuns + ` and l.tenant = $1) r cross join lateral (` + progressOf + ` from (
         select ` + added + ` from steps n
@@ -84,7 +85,8 @@ select ` + runRow + ` from (
         where h.build = r.build and h.tenant = r.tenant and h.run = r.run and h.valid_from <= $2 and h.valid_to > $2
         union all
         select ` + addedDue + ` from steps d
-        where d.build = r.build and d.tenant = r.tenant and d.run = r.run and d.due_from <= $2 and d.valid_from > $2) s) p
+        where d.build = r.build and d.tenant = r.tenant and d.run = r.run and d.due_from <= $2 and d.valid_from > $2) s
+    where r.version > 0) p
 where true`
 
 	stepRow = `s.tenant, s.run, s.path, s.ordinal, coalesce(s.title, '') as title, s.kind,
@@ -100,12 +102,12 @@ where true`
     s.scheduled, s.started, s.ended, s.retry_at, s.version, s.position, s.updated,
     0::bigint as due_version, 0::bigint as due_position, 0::bigint as due_from, s.needs, coalesce(s.condition, '') as condition, s.input, s.output`
 
-	stepChanging = `tenant, run, path, agent, agent_version, template, template_version, state, attempts, input_hash, reason,
+	stepChanging = `agent, agent_version, template, template_version, state, attempts, input_hash, reason,
     error_code, error_message, provider, model, simulated, ` + tokenColumns + `,
     cost, scheduled, started, ended, retry_at, version, position, updated`
 
 	// The same of the version that a row holds beside its own; see Step.due.
-	stepDue = `tenant, run, path, agent, agent_version, template, template_version, 'scheduled', attempts, input_hash, null,
+	stepDue = `agent, agent_version, template, template_version, 'scheduled', attempts, input_hash, null,
     null, null, null, null, null, null, null, null, null, null,
     null, scheduled, null, null, null, due_version, due_position, scheduled`
 
@@ -118,11 +120,10 @@ where r.build = ` + liveRuns + ` and r.tenant = $1`
 	planAsOf = `
 select r.plan, r.version, r.position, r.updated from (
     select l.run, l.plan, v.* from runs l cross join lateral (
-        select version, position, updated from runs n
-        where n.build = l.build and n.tenant = l.tenant and n.run = l.run and n.valid_from <= $2
+        select l.version, l.position, l.updated where l.valid_from <= $2
         union all
         select version, position, updated from runs_history h
-        where h.build = l.build and h.tenant = l.tenant and h.run = l.run and h.valid_from <= $2 and h.valid_to > $2
+        where l.valid_from > $2 and h.build = l.build and h.tenant = l.tenant and h.run = l.run and h.valid_from <= $2 and h.valid_to > $2
     ) v
     where l.build = ` + liveRuns + ` and l.tenant = $1) r
 where true`
@@ -133,17 +134,15 @@ where s.build = ` + liveRuns + ` and s.tenant = $1`
 
 	stepsAsOf = `
 select ` + stepRow + ` from (
-    select v.*, l.ordinal, l.title, l.kind, l.workflow, l.priority, l.requested_by, l.created, l.needs, l.condition, l.input,
+    select l.tenant, l.run, l.path, v.*, l.ordinal, l.title, l.kind, l.workflow, l.priority, l.requested_by, l.created, l.needs, l.condition, l.input,
         l.agent as performer, case when v.state = 'completed' then l.output end as output
     from steps l cross join lateral (
-        select ` + stepChanging + ` from steps n
-        where n.build = l.build and n.tenant = l.tenant and n.run = l.run and n.path = l.path and n.valid_from <= $2
+        select ` + stepChanging + ` from (select l.*) n where n.valid_from <= $2
         union all
         select ` + stepChanging + ` from steps_history h
-        where h.build = l.build and h.tenant = l.tenant and h.run = l.run and h.path = l.path and h.valid_from <= $2 and h.valid_to > $2
+        where l.valid_from > $2 and h.build = l.build and h.tenant = l.tenant and h.run = l.run and h.path = l.path and h.valid_from <= $2 and h.valid_to > $2
         union all
-        select ` + stepDue + ` from steps d
-        where d.build = l.build and d.tenant = l.tenant and d.run = l.run and d.path = l.path and d.due_from <= $2 and d.valid_from > $2
+        select ` + stepDue + ` from (select l.*) n where n.due_from <= $2 and n.valid_from > $2
     ) v
     where l.build = ` + liveRuns + ` and l.tenant = $1) s
 where true`

@@ -136,11 +136,10 @@ where w.build = live_build('workflows', 1) and w.tenant = $1`
 	workflowsAsOf = `
 select w.` + workflowColumns + `, d.definition
 from workflows l cross join lateral (
-    select ` + workflowRow + ` from workflows n
-    where n.build = l.build and n.tenant = l.tenant and n.workflow = l.workflow and n.valid_from <= $2
+    select ` + workflowRow + ` from (select l.*) n where n.valid_from <= $2
     union all
     select ` + workflowRow + ` from workflows_history h
-    where h.build = l.build and h.tenant = l.tenant and h.workflow = l.workflow and h.valid_from <= $2 and h.valid_to > $2
+    where l.valid_from > $2 and h.build = l.build and h.tenant = l.tenant and h.workflow = l.workflow and h.valid_from <= $2 and h.valid_to > $2
 ) w` + workflowContent + `
 where l.build = live_build('workflows', 1) and l.tenant = $1`
 
@@ -155,8 +154,8 @@ var ErrWorkflowNotFound = &domain.Error{Kind: domain.NotFound, Code: "workflow.n
 
 // Get returns a workflow as of a position; 0: now.
 func (q Workflows) Get(ctx context.Context, tenant domain.Tenant, id string, at domain.Position) (Workflow, error) {
-	p := source(tenant, at, workflowsNow, workflowsAsOf)
-	p.where("w.workflow = %s", id)
+	p, row := workflowsAt(tenant, at)
+	p.where(row+".workflow = %s", id)
 	found, err := collect[Workflow](ctx, q.DB, p.sql, p.args)
 	if err != nil {
 		return Workflow{}, fmt.Errorf("get workflow %s: %w", id, err)
@@ -167,13 +166,18 @@ func (q Workflows) Get(ctx context.Context, tenant domain.Tenant, id string, at 
 	return found[0], nil
 }
 
-// List returns a page of workflows by name. The name of a workflow never
-// changes, so the live row has it as of any position.
-func (q Workflows) List(ctx context.Context, tenant domain.Tenant, f WorkflowFilter, after string, limit int) (Page[Workflow], error) {
-	p, row := source(tenant, f.At, workflowsNow, workflowsAsOf), "w"
-	if f.At != 0 {
-		row = "l"
+// workflowsAt are the workflows as of a position, and the row with their id and
+// name, which never change: the live row has them as of any.
+func workflowsAt(tenant domain.Tenant, at domain.Position) (q *query, row string) {
+	if at != 0 {
+		return source(tenant, at, workflowsNow, workflowsAsOf), "l"
 	}
+	return source(tenant, at, workflowsNow, workflowsAsOf), "w"
+}
+
+// List returns a page of workflows by name.
+func (q Workflows) List(ctx context.Context, tenant domain.Tenant, f WorkflowFilter, after string, limit int) (Page[Workflow], error) {
+	p, row := workflowsAt(tenant, f.At)
 	if f.Name != "" {
 		p.where(row+".name = %s", f.Name)
 	}

@@ -16,11 +16,13 @@ type Batcher interface {
 // Keyed runs queries that follow an index, on a table of any size and age. The
 // planner knows a young table by its size alone: it takes the order of the keys
 // for no order on the disk, reads everything behind the key and sorts that, for
-// each page of it. So it may not sort, and it plans for the arguments.
+// each page of it; and an empty one it reads from end to end. So it may do
+// neither. What it plans then holds for ever, and it plans once.
 type Keyed struct{ DB Batcher }
 
 const (
-	byKey         = `select set_config('enable_sort', 'off', true), set_config('plan_cache_mode', 'force_custom_plan', true)`
+	byKey = `select set_config('enable_sort', 'off', true), set_config('enable_seqscan', 'off', true),
+		set_config('plan_cache_mode', 'force_generic_plan', true)`
 	asTenant      = `select set_config('hishamos.tenant', $1, true)`
 	asTenantKeyed = byKey + `, set_config('hishamos.tenant', $1, true)`
 )

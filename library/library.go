@@ -22,6 +22,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/hishamos/hishamos/domain"
 )
@@ -35,24 +36,65 @@ const VersionsFile = "versions.txt"
 
 // Library is a set of items that fit together. It does not change.
 type Library struct {
+	source fs.FS
+	read   func() *items
+	names  func() map[string]bool // folder and name of every file
+}
+
+// items are what the files hold.
+type items struct {
 	agents    map[string]*Agent
 	templates map[string]*Template
 	workflows map[string]*Workflow
 	types     map[string]any // shared types of answers, by name
-	source    fs.FS
 	search    *index
 }
 
 // Builtin is the library that comes with the program.
 func Builtin() (*Library, error) { return Load(files) }
 
+// Deferred is Builtin, read when an item is first asked for: a process that only
+// runs what has its definition in the log never does. It panics if it cannot be
+// read; then a test failed that reads it.
+func Deferred() *Library {
+	return newLibrary(files, sync.OnceValue(func() *items {
+		l, err := Builtin()
+		if err != nil {
+			panic(fmt.Sprintf("read the library: %v", err))
+		}
+		return l.read()
+	}))
+}
+
+func newLibrary(source fs.FS, read func() *items) *Library {
+	return &Library{source, read, sync.OnceValue(func() map[string]bool {
+		names := make(map[string]bool)
+		for _, folder := range []string{"agents", "workflows"} {
+			entries, _ := fs.ReadDir(source, folder) // a library may lack one
+			for _, e := range entries {
+				names[folder+"/"+e.Name()] = true
+			}
+		}
+		return names
+	})}
+}
+
+// Read reads what Deferred put off.
+func (l *Library) Read() { l.read() }
+
+// HasAgent reports whether there is an agent with an id; a file is named as its
+// item, so that nothing has to be read.
+func (l *Library) HasAgent(id string) bool { return l.names()["agents/"+id+".yaml"] }
+
+// HasWorkflow is HasAgent for stock workflows.
+func (l *Library) HasWorkflow(id string) bool { return l.names()["workflows/"+id+".yaml"] }
+
 // Load reads agents/<id>.yaml, commands/<category>/<id>.yaml,
 // workflows/<id>.yaml and types.yaml. The error names every problem of every
 // file.
 func Load(source fs.FS) (*Library, error) {
-	l := &Library{
-		agents: map[string]*Agent{}, templates: map[string]*Template{}, workflows: map[string]*Workflow{}, source: source,
-	}
+	all := &items{agents: map[string]*Agent{}, templates: map[string]*Template{}, workflows: map[string]*Workflow{}}
+	l := newLibrary(source, func() *items { return all })
 	var problems []error
 	note := func(err error) {
 		if err != nil {
@@ -60,11 +102,11 @@ func Load(source fs.FS) (*Library, error) {
 		}
 	}
 	note(l.loadTypes())
-	note(loadAll(source, "agents", func(n *node, r *report, a *Agent) { l.agents[a.ID] = a }))
+	note(loadAll(source, "agents", func(n *node, r *report, a *Agent) { all.agents[a.ID] = a }))
 	note(loadAll(source, "commands", l.addTemplate))
 	pending := map[*Workflow]func() error{}
 	note(loadAll(source, "workflows", func(n *node, r *report, w *Workflow) {
-		l.workflows[w.ID] = w
+		all.workflows[w.ID] = w
 		d := w.ToDefinition()
 		r.checkDefinition(n, d, nil)
 		pending[w] = func() error {
@@ -75,13 +117,13 @@ func Load(source fs.FS) (*Library, error) {
 	}))
 	if len(problems) == 0 { // an item that cannot be read would look like a missing one
 		for _, id := range l.WorkflowIDs() {
-			note(pending[l.workflows[id]]())
+			note(pending[all.workflows[id]]())
 		}
 	}
 	if len(problems) > 0 {
 		return nil, errors.Join(problems...)
 	}
-	l.search = newIndex(l.templates)
+	all.search = newIndex(all.templates)
 	return l, nil
 }
 
@@ -173,38 +215,38 @@ func contentHash(n *node) string {
 }
 
 // Agent returns the agent with an id.
-func (l *Library) Agent(id string) (*Agent, bool) { a, ok := l.agents[id]; return a, ok }
+func (l *Library) Agent(id string) (*Agent, bool) { a, ok := l.read().agents[id]; return a, ok }
 
 // Template returns the template with an id.
-func (l *Library) Template(id string) (*Template, bool) { t, ok := l.templates[id]; return t, ok }
+func (l *Library) Template(id string) (*Template, bool) { t, ok := l.read().templates[id]; return t, ok }
 
 // Workflow returns the stock workflow with an id.
-func (l *Library) Workflow(id string) (*Workflow, bool) { w, ok := l.workflows[id]; return w, ok }
+func (l *Library) Workflow(id string) (*Workflow, bool) { w, ok := l.read().workflows[id]; return w, ok }
 
 // AgentIDs lists the agents by id.
-func (l *Library) AgentIDs() []string { return slices.Sorted(maps.Keys(l.agents)) }
+func (l *Library) AgentIDs() []string { return slices.Sorted(maps.Keys(l.read().agents)) }
 
 // TemplateIDs lists the templates by id.
-func (l *Library) TemplateIDs() []string { return slices.Sorted(maps.Keys(l.templates)) }
+func (l *Library) TemplateIDs() []string { return slices.Sorted(maps.Keys(l.read().templates)) }
 
 // WorkflowIDs lists the stock workflows by id.
-func (l *Library) WorkflowIDs() []string { return slices.Sorted(maps.Keys(l.workflows)) }
+func (l *Library) WorkflowIDs() []string { return slices.Sorted(maps.Keys(l.read().workflows)) }
 
 // AgentRefs are the versions of all agents a run may pin, by id.
-func (l *Library) AgentRefs() map[string]domain.Ref { return refs(l.agents) }
+func (l *Library) AgentRefs() map[string]domain.Ref { return refs(l.read().agents) }
 
 // TemplateRefs are the versions of all templates a run may pin, by id.
-func (l *Library) TemplateRefs() map[string]domain.Ref { return refs(l.templates) }
+func (l *Library) TemplateRefs() map[string]domain.Ref { return refs(l.read().templates) }
 
 // Pins are the versions of exactly those agents and templates a definition
 // names: what a run of it starts with.
 func (l *Library) Pins(d domain.Definition) (agents, templates map[string]domain.Ref) {
 	agents, templates = map[string]domain.Ref{}, map[string]domain.Ref{}
 	for _, s := range d.Steps {
-		if a, ok := l.agents[s.Agent]; ok {
+		if a, ok := l.read().agents[s.Agent]; ok {
 			agents[a.ID] = a.Ref()
 		}
-		if t, ok := l.templates[s.Template]; ok {
+		if t, ok := l.read().templates[s.Template]; ok {
 			templates[t.ID] = t.Ref()
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -24,6 +25,27 @@ func builtin(t *testing.T) *library.Library {
 		t.Fatal(err)
 	}
 	return l
+}
+
+func TestWhatALibraryHasShowsWithoutReadingIt(t *testing.T) {
+	t.Parallel()
+	l, later := builtin(t), library.Deferred()
+	for _, id := range l.AgentIDs() {
+		if !later.HasAgent(id) || later.HasWorkflow(id) {
+			t.Errorf("agent %s", id)
+		}
+	}
+	for _, id := range l.WorkflowIDs() {
+		if !later.HasWorkflow(id) || later.HasAgent(id) {
+			t.Errorf("workflow %s", id)
+		}
+	}
+	if later.HasAgent("") || later.HasWorkflow("../types") || later.HasAgent("business-analyst.yaml") {
+		t.Error("it has what it has not")
+	}
+	if got := later.TemplateIDs(); !slices.Equal(got, l.TemplateIDs()) {
+		t.Errorf("read later it holds %v", got)
+	}
 }
 
 func TestTheBuiltinLibraryHoldsWhatTheStockWorkflowsNeed(t *testing.T) {

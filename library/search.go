@@ -39,7 +39,7 @@ type index struct {
 // stems of title, summary, description and tags, and returns at most so many.
 // It does not look at intents: they test it.
 func (l *Library) Search(query string, limit int) []Hit {
-	x := l.search
+	x := l.read().search
 	var hits []Hit
 	for i, id := range x.ids {
 		score := 0.0

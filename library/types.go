@@ -42,12 +42,12 @@ func (l *Library) loadTypes() error {
 	if f.Schema != "types/v1" || f.Kind != "types" {
 		r.add(n, "schema", "write schema: types/v1 and kind: types", "%q is not a known schema", f.Schema)
 	}
-	l.types = f.Types
+	l.read().types = f.Types
 	return r.err()
 }
 
 // TypeNames lists the shared types, sorted.
-func (l *Library) TypeNames() []string { return slices.Sorted(maps.Keys(l.types)) }
+func (l *Library) TypeNames() []string { return slices.Sorted(maps.Keys(l.read().types)) }
 
 // addTemplate completes a template's schema with the shared types it uses, and
 // its hash with what they say.
@@ -63,9 +63,9 @@ func (l *Library) addTemplate(n *node, r *report, t *Template) {
 		if _, done := used[name]; done {
 			continue
 		}
-		shared, ok := l.types[name]
+		shared, ok := l.read().types[name]
 		if !ok {
-			r.add(n.at("output", "schema"), "output.schema", suggest(name, slices.Sorted(maps.Keys(l.types))), "there is no shared type %q", name)
+			r.add(n.at("output", "schema"), "output.schema", suggest(name, slices.Sorted(maps.Keys(l.read().types))), "there is no shared type %q", name)
 			continue
 		}
 		used[name] = shared
@@ -87,7 +87,7 @@ func (l *Library) addTemplate(n *node, r *report, t *Template) {
 	if _, err := parseTask(t); err != nil {
 		r.add(n.at("prompt", "task"), "prompt.task", "see text/template", "%s", err)
 	}
-	l.templates[t.ID] = t
+	l.read().templates[t.ID] = t
 }
 
 // refsIn lists the shared types a schema refers to, in a fixed order.

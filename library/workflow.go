@@ -117,10 +117,10 @@ func (r *report) checkReferences(n *node, d domain.Definition, l *Library) {
 			continue
 		}
 		at := fmt.Sprintf("steps[%d]", i)
-		if _, ok := l.agents[s.Agent]; !ok {
+		if _, ok := l.read().agents[s.Agent]; !ok {
 			r.add(n.at("steps", i, "agent"), at+".agent", suggest(s.Agent, l.AgentIDs()), "there is no agent %q", s.Agent)
 		}
-		t, ok := l.templates[s.Template]
+		t, ok := l.read().templates[s.Template]
 		if !ok {
 			r.add(n.at("steps", i, "template"), at+".template", suggest(s.Template, l.TemplateIDs()), "there is no template %q", s.Template)
 			continue

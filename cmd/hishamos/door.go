@@ -43,7 +43,7 @@ func (n *node) doorFor(ctx context.Context, q queries, who *auth.Authenticator) 
 		n.hub.Run(ctx, wake)
 	}()
 	return api.New(api.Options{
-		Dispatcher: n.commands, Tracer: n.tracer, Runs: q, Tasks: q, Workflows: q, Usage: q, Tokens: q, Files: q, Uploads: uploads{n}, Contents: contents{n}, Erasures: contents{n}, Library: n.library(), Checks: []library.Check{expr.Check},
+		Dispatcher: n.commands, Tracer: n.tracer, Runs: q, Tasks: q, Workflows: q, Usage: q, Tokens: q, Files: q, Uploads: uploads{n}, Contents: contents{n}, Erasures: contents{n}, Library: n.library, Checks: []library.Check{expr.Check},
 		Waiter: waiter{n}, Hub: n.hub, Auth: who, Metrics: n.metrics,
 		Committed: n.committedBefore, DigestKey: digestKey[:], RequestKey: n.requestKey, Log: n.logger, Clock: clock{}, Missing: n.missing, Degraded: n.deliveries.failing, Done: ctx.Done(),
 		Epoch: func() uint32 { return uint32(settings.Generation) }, Version: version, LoopbackTrusted: true,

@@ -220,10 +220,10 @@ func (n *node) count(state any, decided []events.Event) func(time.Time, eventsto
 // workflows are their words; all tenants share the metrics of a process.
 func (n *node) subject(s run.State, path domain.StepPath) telemetry.Subject {
 	out := telemetry.Subject{Workflow: s.Workflow(), Agent: s.Agent(path)}
-	if _, stock := n.library().Workflow(out.Workflow); !stock {
+	if !n.library.HasWorkflow(out.Workflow) {
 		out.Workflow = telemetry.Other
 	}
-	if _, stock := n.library().Agent(out.Agent); !stock {
+	if !n.library.HasAgent(out.Agent) {
 		out.Agent = telemetry.Other
 	}
 	return out

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"sync"
@@ -42,7 +41,7 @@ type node struct {
 	*ground
 	id         string
 	secret     string // what workers elsewhere present
-	library    func() *library.Library // waits until it is read
+	library    *library.Library
 	metrics    *telemetry.Metrics
 	store      *postgres.Store
 	queries    postgres.Queries // the store as requests see it
@@ -76,8 +75,6 @@ type node struct {
 
 // openNode opens the store on the ground and makes the parts every role shares.
 func openNode(ctx context.Context, cfg config.Config, logger *slog.Logger, show progress, patient bool) (_ *node, err error) {
-	lib := sync.OnceValue(builtin)
-	go lib() // meanwhile we wait for others
 	g, err := openGround(ctx, cfg, logger, show, patient)
 	if err != nil {
 		return nil, err
@@ -88,7 +85,7 @@ func openNode(ctx context.Context, cfg config.Config, logger *slog.Logger, show 
 		}
 	}()
 	n := &node{
-		ground: g, id: uuid.Must(uuid.NewV7()).String(), secret: newSecret(), library: lib, metrics: telemetry.NewMetrics(version),
+		ground: g, id: uuid.Must(uuid.NewV7()).String(), secret: newSecret(), library: library.Deferred(), metrics: telemetry.NewMetrics(version),
 		board: lease.NewBoard(clock{}), timers: timer.NewWheel(),
 	}
 	commits := newFresh(n.committed)
@@ -132,16 +129,6 @@ func openNode(ctx context.Context, cfg config.Config, logger *slog.Logger, show 
 	n.wakes = newSplitter(n.store.Wake())
 	n.metrics.Scraped(scrapeTime, n.state) // from now on they ask for the state
 	return n, nil
-}
-
-// builtin is the library that comes with the program. If it cannot be read, a
-// test failed that reads it.
-func builtin() *library.Library {
-	lib, err := library.Builtin()
-	if err != nil {
-		panic(fmt.Sprintf("load library: %v", err))
-	}
-	return lib
 }
 
 // workingLimit is how many new commands are carried out at once, half of them one

@@ -31,7 +31,7 @@ func (n *node) perform() (worker.Perform, error) {
 		})
 		model = n.cfg.Model
 	}
-	loop := &agentloop.Loop{Library: n.library(), Provider: tracing.Provider(n.tracer, provider), Model: model, Prices: prices, Random: rand.Reader, Clock: clock{}, Logger: n.logger}
+	loop := &agentloop.Loop{Library: n.library, Provider: tracing.Provider(n.tracer, provider), Model: model, Prices: prices, Random: rand.Reader, Clock: clock{}, Logger: n.logger}
 	return n.bench.perform(n.withFiles(loop.Do))
 }
 

@@ -183,6 +183,7 @@ func (n *node) begin(ctx context.Context, roles []string, out io.Writer) error {
 		if err := n.open(); err != nil {
 			return err
 		}
+		go n.library.Read() // before the first request asks
 	}
 	if n.cfg.MetricsListen != "" {
 		l, err := n.listen("HISHAMOS_METRICS_LISTEN", n.cfg.MetricsListen)

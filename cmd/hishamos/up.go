@@ -192,7 +192,7 @@ func (n *node) signIn(ctx context.Context, c *hishamos.Client) error {
 
 // mainJob runs the stock workflow on the sample that ships with the library.
 func (n *node) mainJob(ctx context.Context, c *hishamos.Client, out io.Writer) error {
-	sample, err := n.library().Sample(mainSample)
+	sample, err := n.library.Sample(mainSample)
 	if err != nil {
 		return err
 	}

@@ -218,10 +218,16 @@ func contentHash(n *node) string {
 func (l *Library) Agent(id string) (*Agent, bool) { a, ok := l.read().agents[id]; return a, ok }
 
 // Template returns the template with an id.
-func (l *Library) Template(id string) (*Template, bool) { t, ok := l.read().templates[id]; return t, ok }
+func (l *Library) Template(id string) (*Template, bool) {
+	t, ok := l.read().templates[id]
+	return t, ok
+}
 
 // Workflow returns the stock workflow with an id.
-func (l *Library) Workflow(id string) (*Workflow, bool) { w, ok := l.read().workflows[id]; return w, ok }
+func (l *Library) Workflow(id string) (*Workflow, bool) {
+	w, ok := l.read().workflows[id]
+	return w, ok
+}
 
 // AgentIDs lists the agents by id.
 func (l *Library) AgentIDs() []string { return slices.Sorted(maps.Keys(l.read().agents)) }

@@ -14,9 +14,9 @@ import (
 
 	jsonv2 "github.com/go-json-experiment/json"
 
+	"github.com/hishamos/hishamos/commands"
 	"github.com/hishamos/hishamos/domain"
 	"github.com/hishamos/hishamos/internal/failpoint"
-	"github.com/hishamos/hishamos/internal/lease"
 	"github.com/hishamos/hishamos/internal/telemetry"
 )
 
@@ -31,8 +31,8 @@ type Server struct {
 
 	hands chan func() // of those who have carried out a result
 
-	mu    sync.Mutex
-	slots map[string]chan int // by holder: slots that became free; also its heartbeat
+	mu      sync.Mutex
+	streams map[string]*stream // by holder
 }
 
 // maxBatch bounds a batch of results.
@@ -61,14 +61,13 @@ func (s *Server) leases(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "holder and slots (at least 1) are required", http.StatusBadRequest)
 		return
 	}
-	freed, ok := s.register(holder)
-	if !ok {
+	out := newStream(w)
+	if !s.register(holder, out) {
 		http.Error(w, "holder "+holder+" has a stream already", http.StatusConflict)
 		return
 	}
 	defer s.unregister(holder)
 	ctx := r.Context()
-	out := &frames{enc: json.NewEncoder(w), flush: http.NewResponseController(w)}
 	defer out.end() // nothing may be written once this function has returned
 	tick := time.NewTicker(keepAlive)
 	defer tick.Stop()
@@ -79,15 +78,12 @@ func (s *Server) leases(w http.ResponseWriter, r *http.Request) {
 			leases := s.Office.Board.Claim(holder, slots, 0)
 			failpoint.Hit("office.after_claim")
 			slots -= len(leases)
-			for _, l := range leases {
-				if out.send(frame{Work: &l.Work}) != nil {
-					return
-				}
-				go out.watch(ctx, l)
+			if out.give(ctx, leases) != nil {
+				return
 			}
 		}
 		select {
-		case n := <-freed:
+		case n := <-out.freed:
 			slots += n
 			heard = time.Now()
 		case <-offered:
@@ -107,66 +103,24 @@ func (s *Server) leases(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// frames writes lines from several goroutines.
-type frames struct {
-	mu    sync.Mutex
-	enc   *json.Encoder
-	flush *http.ResponseController
-	ended bool
-}
-
-func (f *frames) send(line frame) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.ended {
-		return http.ErrServerClosed
-	}
-	err := f.enc.Encode(line)
-	if err == nil {
-		err = f.flush.Flush()
-	}
-	f.ended = err != nil
-	return err
-}
-
-func (f *frames) end() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.ended = true
-}
-
-// watch tells the holder when a lease is withdrawn. A failure to send ends the
-// stream at its next frame.
-func (f *frames) watch(ctx context.Context, l lease.Lease) {
-	select {
-	case <-ctx.Done():
-		return
-	case <-l.Withdrawn:
-	}
-	if err := f.send(frame{Withdrawn: &attempt{l.Stream, l.Path, l.Attempt}}); err != nil {
-		return
-	}
-}
-
-func (s *Server) register(holder string) (chan int, bool) {
+func (s *Server) register(holder string, out *stream) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.slots == nil {
-		s.slots = make(map[string]chan int)
+	if s.streams == nil {
+		s.streams = make(map[string]*stream)
 	}
-	if _, taken := s.slots[holder]; taken {
-		return nil, false
+	if s.streams[holder] != nil {
+		return false
 	}
-	c := make(chan int, 1024)
-	s.slots[holder] = c
-	return c, true
+	s.streams[holder] = out
+	return true
 }
 
 // unregister lapses what the holder held. Each lapse is tried until it is an
 // event or the node ends: then the next owner of the run finds it open.
 func (s *Server) unregister(holder string) {
 	s.mu.Lock()
-	delete(s.slots, holder)
+	delete(s.streams, holder)
 	s.mu.Unlock()
 	for _, l := range s.Office.Board.Drop(holder) {
 		go func() {
@@ -196,23 +150,23 @@ func (s *Server) results(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	failpoint.Hit("office.before_results")
+	s.mu.Lock()
+	out := s.streams[b.Holder]
+	s.mu.Unlock()
 	answers := make([]answer, len(b.Results))
 	var all sync.WaitGroup
 	for i, res := range b.Results {
 		all.Add(1)
 		s.beside(func() {
 			defer all.Done()
-			answers[i] = s.report(r.Context(), res)
+			answers[i] = s.report(r.Context(), out, res)
 		})
 	}
 	all.Wait()
 	failpoint.Hit("office.after_results")
-	s.mu.Lock()
-	freed := s.slots[b.Holder]
-	s.mu.Unlock()
-	if freed != nil {
+	if out != nil {
 		select {
-		case freed <- b.Freed:
+		case out.freed <- b.Freed:
 		case <-r.Context().Done():
 		}
 	}
@@ -242,10 +196,15 @@ func (s *Server) beside(f func()) {
 	}()
 }
 
-func (s *Server) report(ctx context.Context, res result) answer {
+// report carries out a result. Its stream, if the holder has one, says no more
+// about the attempt.
+func (s *Server) report(ctx context.Context, out *stream, res result) answer {
 	c, err := decodeResult(res)
 	if err != nil {
 		return answer{&domain.Error{Kind: domain.Invalid, Code: "worker.bad_result", Message: err.Error()}}
+	}
+	if _, begins := c.(commands.BeginStep); out != nil && !begins {
+		out.settle(attemptOf(c))
 	}
 	err = s.Office.Report(telemetry.WithTraceParent(ctx, res.TraceParent), c)
 	if err == nil {

@@ -223,7 +223,7 @@ func (d *Dispatcher) try(ctx context.Context, q *queue, a Aggregate, r commands.
 		return receipt, again, err
 	}
 	write := proposed(r.Command.Target(), written, now)
-	write.Expected = int64(q.version)
+	write.Expected, write.Chain, write.Link = int64(q.version), q.chain, q.links
 	failpoint.Hit("dispatch.before_submit")
 	pending := d.store.Submit(ctx, appendOf(r, write))
 	ticket := q.advance(a, written)
@@ -240,10 +240,7 @@ func (d *Dispatcher) try(ctx context.Context, q *queue, a Aggregate, r commands.
 	}
 	var conflict *eventstore.ConflictError
 	switch {
-	case errors.As(err, &conflict):
-		if r.Expected != nil {
-			return receipt, false, ErrStale
-		}
+	case errors.As(err, &conflict): // also of what was decided on an append that failed
 		return receipt, true, nil
 	case err != nil:
 		return receipt, false, err

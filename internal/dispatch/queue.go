@@ -22,8 +22,10 @@ type queue struct {
 	state   any
 	version domain.Sequence // of state
 	loaded  bool
-	content string // the key of the stream's content; empty: it has none yet
-	trusted uint64 // calls of Dispatcher.Doubt before it was last compared with the store
+	content string            // the key of the stream's content; empty: it has none yet
+	chain   *eventstore.Chain // of the appends decided since the state was loaded
+	links   int64             // how many they are
+	trusted uint64            // calls of Dispatcher.Doubt before it was last compared with the store
 
 	// Guarded by mu: what waiters need without taking a turn.
 	mu        sync.Mutex
@@ -93,6 +95,7 @@ func (q *queue) load(ctx context.Context, d *Dispatcher, a Aggregate) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.state, q.version, q.committed, q.content = state, version, version, content
+	q.chain, q.links = new(eventstore.Chain), 0
 	q.loaded = q.era == era // else it was told to forget meanwhile
 	return nil
 }
@@ -109,6 +112,7 @@ func (q *queue) begin(a Aggregate, doubts uint64) {
 	defer q.mu.Unlock()
 	if !q.loaded && q.era == 0 && q.inflight == 0 {
 		q.state, q.version, q.committed, q.loaded = a.initial(), 0, 0, true
+		q.chain, q.links = new(eventstore.Chain), 0
 		q.trusted = doubts
 	}
 }
@@ -150,6 +154,7 @@ func (q *queue) advance(a Aggregate, written []events.Written) ticket {
 		q.state = a.evolve(q.state, w.Event)
 	}
 	q.version += domain.Sequence(len(written))
+	q.links++
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.inflight++

@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/hishamos/hishamos/domain"
@@ -53,7 +54,22 @@ type Write struct {
 	// Closes says that the stream waits for nothing afterwards, whatever is still
 	// written to it; see OpenStreams.
 	Closes bool
+	// Chain, if there is one, has the write refused as a conflict unless the Link
+	// writes of it that came before were carried out.
+	Chain *Chain
+	Link  int64
 }
+
+// Chain is of writes that were decided one on another before the first had
+// committed. Their versions alone do not tie them together: where one failed,
+// somebody else may have written as many events in its place.
+type Chain struct{ carried atomic.Int64 }
+
+// Carried is how many writes of the chain were carried out as submitted.
+func (c *Chain) Carried() int64 { return c.carried.Load() }
+
+// Carry is called by the store when further writes of the chain have committed.
+func (c *Chain) Carry(n int64) { c.carried.Add(n) }
 
 // Proposed is an event before it has a place in the log.
 type Proposed struct {
@@ -188,7 +204,8 @@ type Store interface {
 	// Submit queues an append and returns at once; the Pending answers as Append
 	// would. Appends of one tenant and urgency are taken in the order in which
 	// they were submitted, so a caller may submit the next append of a stream,
-	// expecting the version this one leads to, before this one has committed.
+	// expecting the version this one leads to, before this one has committed; a
+	// Chain makes sure that it is this one.
 	Submit(ctx context.Context, a Append) Pending
 	// Wake returns a channel that receives after events were committed by any
 	// process. It is a hint: it may be early or merged, and polling is the net.

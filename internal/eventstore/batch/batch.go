@@ -88,6 +88,7 @@ type Batch struct {
 	streams  map[domain.StreamID]*Stream
 	commands map[CommandKey]int
 	claims   map[ClaimKey]*Claim
+	chains   map[*eventstore.Chain]int64 // writes of each in this batch
 }
 
 // New begins a batch after a head. Its events are recorded at now, or at their
@@ -107,6 +108,14 @@ func New(head eventstore.Head, now time.Time, known Known) *Batch {
 
 // Empty reports whether there is nothing to write.
 func (b *Batch) Empty() bool { return len(b.Commands) == 0 }
+
+// Committed must be called when the batch has committed, before anything further
+// is decided.
+func (b *Batch) Committed() {
+	for c, n := range b.chains {
+		c.Carry(n)
+	}
+}
 
 // Add decides one append. An error leaves the batch as it was; the receipt holds
 // once the batch is committed.
@@ -153,11 +162,17 @@ func (b *Batch) checkVersions(writes []eventstore.Write) error {
 		switch {
 		case !ok && (w.Expected != eventstore.Absent || len(w.Events) == 0):
 			return ErrNotKnown // the tables would not refuse a wrong guess
-		case w.Expected != eventstore.Any && w.Expected != int64(v):
+		case w.Expected != eventstore.Any && w.Expected != int64(v), b.unlinked(w):
 			return &eventstore.ConflictError{Stream: w.Stream, Expected: w.Expected, Actual: v}
 		}
 	}
 	return nil
+}
+
+// unlinked reports whether a write that comes before this one in its chain was not
+// carried out.
+func (b *Batch) unlinked(w eventstore.Write) bool {
+	return w.Chain != nil && w.Link != w.Chain.Carried()+b.chains[w.Chain]
 }
 
 // write gives the events their places and seals them.
@@ -187,6 +202,12 @@ func (b *Batch) write(a eventstore.Append) eventstore.Receipt {
 		}
 		if len(w.Events) > 0 {
 			b.touch(w, v)
+		}
+		if w.Chain != nil {
+			if b.chains == nil {
+				b.chains = make(map[*eventstore.Chain]int64)
+			}
+			b.chains[w.Chain]++
 		}
 		r.Streams = append(r.Streams, eventstore.StreamVersion{Stream: w.Stream, Version: v})
 	}

@@ -113,6 +113,7 @@ func (s *Store) commit(a eventstore.Append) (eventstore.Receipt, error) {
 	if err != nil || r.Replayed {
 		return r, err
 	}
+	b.Committed()
 	s.head = b.Head
 	for _, st := range b.Streams {
 		if s.streams[st.ID] == nil {

@@ -314,6 +314,7 @@ func decide(b *batch.Batch, items []*item) ([]outcome, bool) {
 // it keeps what the next batch may rely on, and answers.
 func (a *appender) commit(b *batch.Batch, items []*item, out []outcome) {
 	failpoint.Hit("append.before_answer")
+	b.Committed()
 	a.head, a.alone = b.Head, true
 	if b.Head.Position > a.seen.Position {
 		a.seen = b.Head

@@ -194,6 +194,35 @@ func submittedInOrder(t *testing.T, s eventstore.Store) {
 	CheckLog(t, s)
 }
 
+// chained are appends of which one is decided on another that fails, though
+// somebody else has led the stream to the version that it would have.
+func chained(t *testing.T, s eventstore.Store) {
+	stream := Stream("run")
+	link := func(c *eventstore.Chain, n, expected int64) eventstore.Pending {
+		a := To(stream, expected, 1)
+		a.Writes[0].Chain, a.Writes[0].Link = c, n
+		return s.Submit(t.Context(), a)
+	}
+	must(t, s, To(stream, eventstore.Absent, 1)) // somebody else
+	broken := new(eventstore.Chain)
+	for i, p := range []eventstore.Pending{link(broken, 0, 0), link(broken, 1, 1)} {
+		var c *eventstore.ConflictError
+		if r, err := p.Wait(); !errors.As(err, &c) {
+			t.Errorf("link %d of a chain whose first failed: %+v, %v", i, r, err)
+		}
+	}
+	whole := new(eventstore.Chain)
+	for i, p := range []eventstore.Pending{link(whole, 0, 1), link(whole, 1, 2), link(whole, 2, 3)} {
+		if r, err := p.Wait(); err != nil || r.Streams[0].Version != domain.Sequence(i+2) {
+			t.Errorf("link %d: %+v, %v", i, r, err)
+		}
+	}
+	if r, err := link(whole, 3, 4).Wait(); err != nil || r.Streams[0].Version != 5 {
+		t.Errorf("a link after the others had committed: %+v, %v", r, err)
+	}
+	CheckLog(t, s)
+}
+
 func finishedContext(t *testing.T, s eventstore.Store) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

@@ -43,6 +43,7 @@ func Exercise(t *testing.T, open func(t *testing.T) eventstore.Store) {
 		{"a stream is open until an append closes it", openStreams},
 		{"streams and log are read in pages", paging},
 		{"appends submitted one after another keep their order", submittedInOrder},
+		{"what was decided on an append that failed fails, too", chained},
 		{"a finished context refuses the append definitely", finishedContext},
 		{"the reader is woken after a commit", wake},
 		{"the instant an event happened is kept to the microsecond", instants},

@@ -90,6 +90,47 @@ func TestARowThatShouldNotBeThereDoesNotStopABatch(t *testing.T) {
 	k.rebuiltIsLive()
 }
 
+// entry is a row of a journal.
+type entry struct {
+	Name     string          `db:"name,key"`
+	Position domain.Position `db:"position,key"`
+	Count    int64           `db:"count"`
+}
+
+// What an append adds to a journal is its own row, and one that is there already
+// all the same, for half of the append came in the batch before, grows.
+func TestAnAppendThatIsSplitAddsToItsRowOfAJournal(t *testing.T) {
+	t.Parallel()
+	_, pool := tables(t)
+	_, err := pool.Exec(t.Context(), `create table test_journal (build integer, name text, position bigint, count bigint, primary key (build, name, position));
+select protect_tables()`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	journal := projection.NewCounter[entry]("test_journal")
+	if !journal.Journal {
+		t.Error("a counter whose key has the position is no journal")
+	}
+	store := postgres.New(pgtest.AsWriter(t, pool))
+	build, fence, err := store.Begin(t.Context(), "journal", 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, rows := range [][]any{{&entry{"a", 7, 1}}, {&entry{"a", 7, 2}, &entry{"a", 8, 4}}} {
+		err := store.Commit(t.Context(), projection.Changes{
+			Build: build, Fence: fence, Checkpoint: projection.Checkpoint{Offset: -1, Batch: int64(i)},
+			Tables: []projection.TableChanges{{Table: journal.Schema, Sums: rows}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	var got string
+	if err := pool.QueryRow(t.Context(), `select string_agg(position || '=' || count, ' ' order by position) from test_journal`).Scan(&got); err != nil || got != "7=3 8=4" {
+		t.Errorf("the journal holds %q, %v", got, err)
+	}
+}
+
 func TestAFormerOwnerCannotWriteToPostgres(t *testing.T) {
 	t.Parallel()
 	_, pool := tables(t)

@@ -53,6 +53,7 @@ type Schema struct {
 	Name    string // the physical table; its history is <name>_history
 	History bool   // superseded rows are kept, with the positions between which they held
 	Counter bool   // rows are only added to
+	Journal bool   // and by one append each: its position is in the key
 	Columns []Column
 	Keys    []int // indexes of the key columns
 	row     reflect.Type

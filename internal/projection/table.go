@@ -104,6 +104,7 @@ func NewCounter[R any](name string) Counter[R] {
 		if !c.Key && c.Kind != Int {
 			panic(fmt.Sprintf("counter %s: column %s is not a number", name, c.Name))
 		}
+		s.Journal = s.Journal || c.Key && c.Name == "position"
 	}
 	return Counter[R]{s}
 }

@@ -226,13 +226,17 @@ func (s *Store) queue(ctx context.Context, b *pgx.Batch, room *[]byte, build int
 			puts = append(puts, p)
 		}
 	}
+	sums := st.write
+	if t.Journal && trust {
+		sums = st.insert
+	}
 	err := errors.Join(
 		add(st.past, true, len(c.Past), func(i int) (any, domain.Position, domain.Position) {
 			return c.Past[i].Row, c.Past[i].From, c.Past[i].To
 		}),
 		add(st.insert, false, len(fresh), func(i int) (any, domain.Position, domain.Position) { return fresh[i].Row, fresh[i].From, 0 }),
 		add(st.write, false, len(puts), func(i int) (any, domain.Position, domain.Position) { return puts[i].Row, puts[i].From, 0 }),
-		add(st.write, false, len(c.Sums), func(i int) (any, domain.Position, domain.Position) { return c.Sums[i], 0, 0 }),
+		add(sums, false, len(c.Sums), func(i int) (any, domain.Position, domain.Position) { return c.Sums[i], 0, 0 }),
 	)
 	return used, err
 }

@@ -57,3 +57,33 @@ func TestBoundsFollowALeaderThatMoves(t *testing.T) {
 		t.Errorf("denied %d times", fault.Hits())
 	}
 }
+
+func TestTopicsAreAskedForAgainWhenTheControllerHasMoved(t *testing.T) {
+	t.Parallel()
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cluster.Close)
+	moved := func(k kmsg.Key) *kfake.FaultHandle {
+		return cluster.Fault(kfake.Fault{Keys: []kmsg.Key{k}, Err: kerr.NotController, Count: 2})
+	}
+	made, removed := moved(kmsg.CreateTopics), moved(kmsg.DeleteTopics)
+	l := opener(cluster.ListenAddrs()[0])(t)
+	topics := []log.Topic{{Name: p0.Topic, Partitions: 1}, {Name: p0.Topic + ".more", Partitions: 2}}
+	if err := l.Create(t.Context(), topics); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := l.Topics(t.Context(), p0.Topic); err != nil || len(got) != 2 || got[topics[1].Name] != 2 {
+		t.Errorf("topics %v, %v", got, err)
+	}
+	if err := l.Delete(t.Context(), topics[0].Name, topics[1].Name, "never.made"); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := l.Topics(t.Context(), p0.Topic); err != nil || len(got) != 0 {
+		t.Errorf("after they were deleted: %v, %v", got, err)
+	}
+	if made.Hits() != 2 || removed.Hits() != 2 {
+		t.Errorf("the controller denied %d and %d times, not 2 each", made.Hits(), removed.Hits())
+	}
+}

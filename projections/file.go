@@ -104,11 +104,14 @@ const (
 	fileColumns = `tenant, file, state, name, media_type, digest, size, blob, used, reason, created, created_by,
     expires, uploaded, updated, version, position`
 
+	// L is the live row, f the version that is asked for. The id is that of both: by
+	// the live row it is found, and ordered.
 	filesNow = `
-select ` + fileColumns + ` from files f
-where f.build = live_build('files', 1) and f.tenant = $1`
+select f.*
+from files l cross join lateral (select ` + fileColumns + ` from (select l.*) n) f
+where l.build = live_build('files', 1) and l.tenant = $1`
 
-	// $2 is the position. The live rows give the order.
+	// $2 is the position.
 	filesAsOf = `
 select f.*
 from files l cross join lateral (
@@ -129,8 +132,8 @@ var ErrFileNotFound = &domain.Error{Kind: domain.NotFound, Code: "file.not_found
 
 // Get returns a file as of a position; 0: now.
 func (q Files) Get(ctx context.Context, tenant domain.Tenant, id string, at domain.Position) (File, error) {
-	p, key := filesAt(tenant, at)
-	p.where(key+" = %s", id)
+	p := source(tenant, at, filesNow, filesAsOf)
+	p.where("l.file = %s", id)
 	found, err := collect[File](ctx, q.DB, p.sql, p.args)
 	if err != nil {
 		return File{}, fmt.Errorf("get file %s: %w", id, err)
@@ -141,25 +144,16 @@ func (q Files) Get(ctx context.Context, tenant domain.Tenant, id string, at doma
 	return found[0], nil
 }
 
-// filesAt are the files as of a position, and the column with their id: the live
-// row has it as of any.
-func filesAt(tenant domain.Tenant, at domain.Position) (q *query, id string) {
-	if at != 0 {
-		return source(tenant, at, filesNow, filesAsOf), "l.file"
-	}
-	return source(tenant, at, filesNow, filesAsOf), "f.file"
-}
-
 // List returns a page of files, by when they were begun: ids are in the order of
 // time.
 func (q Files) List(ctx context.Context, tenant domain.Tenant, f FileFilter, after string, limit int) (Page[File], error) {
-	p, id := filesAt(tenant, f.At)
+	p := source(tenant, f.At, filesNow, filesAsOf)
 	if f.State != "" {
 		p.where("f.state = %s", f.State)
 	} else {
 		p.where("f.state <> %s", FileRemoved)
 	}
-	begun := order[File]{"files", !f.OldestFirst, []string{id}, func(f *File) []any { return []any{&f.File} }}
+	begun := order[File]{"files", !f.OldestFirst, []string{"l.file"}, func(f *File) []any { return []any{&f.File} }}
 	return page(ctx, q.DB, p, begun, after, limit)
 }
 

@@ -127,12 +127,14 @@ const (
 join workflow_versions d on d.build = live_build('workflows', 1) and d.tenant = w.tenant
     and d.workflow = w.workflow and d.definition_version = w.definition_version`
 
+	// L is the live row, w the version that is asked for. Id and name are those of
+	// both, for they never change: by the live row a workflow is found, and ordered.
 	workflowsNow = `
-select w.` + workflowColumns + `, d.definition from workflows w` + workflowContent + `
-where w.build = live_build('workflows', 1) and w.tenant = $1`
+select w.` + workflowColumns + `, d.definition
+from workflows l cross join lateral (select l.*) w` + workflowContent + `
+where l.build = live_build('workflows', 1) and l.tenant = $1`
 
-	// $2 is the position. The live rows give the order, so that a page reads an
-	// index in order and looks up one version for each row.
+	// $2 is the position.
 	workflowsAsOf = `
 select w.` + workflowColumns + `, d.definition
 from workflows l cross join lateral (
@@ -154,8 +156,8 @@ var ErrWorkflowNotFound = &domain.Error{Kind: domain.NotFound, Code: "workflow.n
 
 // Get returns a workflow as of a position; 0: now.
 func (q Workflows) Get(ctx context.Context, tenant domain.Tenant, id string, at domain.Position) (Workflow, error) {
-	p, row := workflowsAt(tenant, at)
-	p.where(row+".workflow = %s", id)
+	p := source(tenant, at, workflowsNow, workflowsAsOf)
+	p.where("l.workflow = %s", id)
 	found, err := collect[Workflow](ctx, q.DB, p.sql, p.args)
 	if err != nil {
 		return Workflow{}, fmt.Errorf("get workflow %s: %w", id, err)
@@ -166,27 +168,18 @@ func (q Workflows) Get(ctx context.Context, tenant domain.Tenant, id string, at 
 	return found[0], nil
 }
 
-// workflowsAt are the workflows as of a position, and the row with their id and
-// name, which never change: the live row has them as of any.
-func workflowsAt(tenant domain.Tenant, at domain.Position) (q *query, row string) {
-	if at != 0 {
-		return source(tenant, at, workflowsNow, workflowsAsOf), "l"
-	}
-	return source(tenant, at, workflowsNow, workflowsAsOf), "w"
-}
-
 // List returns a page of workflows by name.
 func (q Workflows) List(ctx context.Context, tenant domain.Tenant, f WorkflowFilter, after string, limit int) (Page[Workflow], error) {
-	p, row := workflowsAt(tenant, f.At)
+	p := source(tenant, f.At, workflowsNow, workflowsAsOf)
 	if f.Name != "" {
-		p.where(row+".name = %s", f.Name)
+		p.where("l.name = %s", f.Name)
 	}
 	if !f.Archived {
 		p.where("not w.archived")
 	}
 	byName := order[Workflow]{
 		"workflows", f.Descending,
-		[]string{row + ".name", row + ".workflow"},
+		[]string{"l.name", "l.workflow"},
 		func(w *Workflow) []any { return []any{&w.Name, &w.Workflow} },
 	}
 	return page(ctx, q.DB, p, byName, after, limit)

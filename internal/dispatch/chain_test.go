@@ -73,6 +73,12 @@ func (s *overtaken) Submit(ctx context.Context, a eventstore.Append) eventstore.
 // version is the one that the next decision expected.
 func TestWhatWasDecidedOnAnAppendThatFailedIsDecidedAgain(t *testing.T) {
 	t.Parallel()
+	t.Run("whatever the version", func(t *testing.T) { t.Parallel(); decideOnAFailure(t, nil) })
+	one := domain.Sequence(1)
+	t.Run("at a version that still holds", func(t *testing.T) { t.Parallel(); decideOnAFailure(t, &one) })
+}
+
+func decideOnAFailure(t *testing.T, expected *domain.Sequence) {
 	const ours, theirs = hash, "sha256:1111111111111111111111111111111111111111111111111111111111111111"
 	issueOf := func(id, secret string) commands.Request {
 		r := issue(id)
@@ -90,7 +96,9 @@ func TestWhatWasDecidedOnAnAppendThatFailedIsDecidedAgain(t *testing.T) {
 	first, second := make(chan error, 1), make(chan error, 1)
 	go func() { _, err := d.Do(t.Context(), issueOf("ours", ours)); first <- err }()
 	<-store.submitted
-	go func() { _, err := d.Do(t.Context(), rotate("next")); second <- err }()
+	next := rotate("next")
+	next.Expected = expected
+	go func() { _, err := d.Do(t.Context(), next); second <- err }()
 	<-store.submitted // decided on what the first would have led to
 	close(store.answer)
 	if err := <-first; domain.KindOf(err) != domain.Conflict {

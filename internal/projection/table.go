@@ -96,7 +96,8 @@ func (t Table[R]) Absent(w *Rows, k R) { w.absent(t.Schema, &k) }
 // to: additions commute, so the order between streams does not matter.
 type Counter[R any] struct{ *Schema }
 
-// NewCounter describes a counter; all columns but the keys are integers.
+// NewCounter describes a counter; all columns but the keys are integers. One whose
+// key has the column position is a journal: each append has rows of its own there.
 func NewCounter[R any](name string) Counter[R] {
 	s := newSchema(name, reflect.TypeFor[R]())
 	s.Counter = true

@@ -56,3 +56,53 @@ func TestAYoungLogIsReadAlongItsIndexes(t *testing.T) {
 		t.Errorf("a page of %d events, %v", len(page), err)
 	}
 }
+
+// A plan is kept from when the tables were empty, and known to be: then the
+// cheapest is to read them from end to end.
+func TestAPlanMadeOnEmptyTablesFollowsTheKeys(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.New(t)
+	if _, err := pool.Exec(t.Context(), `vacuum analyze`); err != nil {
+		t.Fatal(err)
+	}
+	conn, err := pool.Acquire(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Release()
+	keyed := pg.Keyed{DB: conn}
+	ask := func(sql string, args ...any) string {
+		t.Helper()
+		rows, err := keyed.Query(t.Context(), sql, args...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (string, error) { return string(row.RawValues()[0]), nil })
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Join(lines, "\n")
+	}
+	for sql, q := range map[string]struct {
+		args []any
+		call string
+	}{
+		readAllSQL:    {[]any{int64(0), 10}, "(0, 10)"},
+		readStreamSQL: {[]any{"default/run/run_1", int64(0), 10}, "('default/run/run_1', 0, 10)"},
+		committedSQL:  {[]any{"default", "command"}, "('default', 'command')"},
+		openSQL:       {[]any{"run", "", 10}, "('run', '', 10)"},
+	} {
+		ask(sql, q.args...)
+		var name string
+		if err := conn.QueryRow(t.Context(), `select name from pg_prepared_statements where statement = $1`, sql).Scan(&name); err != nil {
+			t.Fatalf("%s: %v", sql, err)
+		}
+		if plan := ask("explain execute " + name + q.call); strings.Contains(plan, "Seq Scan") || strings.Contains(plan, "Sort") {
+			t.Errorf("%s\n%s", sql, plan)
+		}
+		var custom int
+		if err := conn.QueryRow(t.Context(), `select custom_plans from pg_prepared_statements where statement = $1`, sql).Scan(&custom); err != nil || custom > 0 {
+			t.Errorf("%s was planned %d times for its arguments, %v", sql, custom, err)
+		}
+	}
+}

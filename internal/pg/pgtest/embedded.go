@@ -45,7 +45,8 @@ func startShared(t testing.TB) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
-	server, err := embedded.StartPostgres(ctx, embedded.PostgresOptions{Dir: dir})
+	// Many of a package's tests run side by side.
+	server, err := embedded.StartPostgres(ctx, embedded.PostgresOptions{Dir: dir, Connections: 300})
 	if err != nil {
 		t.Fatalf("%s is not set, and the embedded Postgres does not start: %v", Env, err)
 	}

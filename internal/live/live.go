@@ -34,6 +34,7 @@ type Options struct {
 	Buffer int           // events kept for one reader before it falls back to the log; 0: 512
 	Batch  int           // events per query; 0: 256
 	Poll   time.Duration // how often to look without having been woken; 0: one second
+	Pause  time.Duration // between two looks at a busy log, which so share a query; 0: 10 ms
 	Log    *slog.Logger  // nil: discard
 }
 
@@ -112,6 +113,9 @@ func New(r Reader, opts Options) *Hub {
 	if opts.Poll == 0 {
 		opts.Poll = time.Second
 	}
+	if opts.Pause == 0 {
+		opts.Pause = 10 * time.Millisecond
+	}
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
@@ -119,11 +123,19 @@ func New(r Reader, opts Options) *Hub {
 }
 
 // Run hands out fresh events until the context ends. Wake is the store's hint
-// that something was committed; polling is the net.
+// that something was committed; polling is the net. The first look after a pause
+// is taken at once.
 func (h *Hub) Run(ctx context.Context, wake <-chan struct{}) {
 	poll := time.NewTicker(h.opts.Poll)
 	defer poll.Stop()
+	pause := time.NewTimer(0)
+	defer pause.Stop()
 	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-pause.C:
+		}
 		select {
 		case <-ctx.Done():
 			return
@@ -140,6 +152,7 @@ func (h *Hub) Run(ctx context.Context, wake <-chan struct{}) {
 				break
 			}
 		}
+		pause.Reset(h.opts.Pause)
 	}
 }
 

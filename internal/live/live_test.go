@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -266,6 +267,33 @@ func TestWithoutFeedsTheLogIsNotRead(t *testing.T) {
 	if s.reads > 4 { // at most: one of a pump under way, one of the past, two around the join
 		t.Errorf("%d reads", s.reads)
 	}
+}
+
+func TestABusyLogIsReadAtMostOnceAPause(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newStore()
+		h := run(t, s, live.Options{Poll: time.Hour, Pause: 10 * time.Millisecond})
+		f, err := h.Watch(t.Context(), "default", "default/run_a")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		time.Sleep(time.Second) // a pause
+		began := time.Now()
+		s.append("default/run_a", "run.started")
+		if got := positions(t, f, 1); got[0] != 1 || time.Since(began) > 0 {
+			t.Errorf("the first event after a pause: %v after %v", got, time.Since(began))
+		}
+		before := s.reads
+		for range 5 { // of another process
+			s.append("default/run_a", "run.step_scheduled")
+			time.Sleep(time.Millisecond)
+		}
+		if got := positions(t, f, 5); len(got) != 5 || time.Since(began) != 10*time.Millisecond || s.reads != before+1 {
+			t.Errorf("%d events after %v and %d reads, want 5 after 10ms and 1", len(got), time.Since(began), s.reads-before)
+		}
+	})
 }
 
 func TestACommitOfThisProcessIsHandedOutWithoutReadingIt(t *testing.T) {

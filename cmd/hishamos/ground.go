@@ -104,7 +104,7 @@ func (g *ground) openPostgres(ctx context.Context, show progress) error {
 	}
 	var pools pg.Pools
 	err = g.patiently(ctx, "Postgres", address, func() (err error) {
-		pools, err = g.enterPostgres(ctx, address)
+		pools, err = pg.Enter(ctx, pg.Addresses{Database: address, Reader: g.cfg.ReaderURL.Reveal()}, pg.Options{Within: reachTimeout})
 		return err
 	})
 	if err != nil {
@@ -132,26 +132,9 @@ func (g *ground) patiently(ctx context.Context, what, address string, enter func
 	}
 }
 
-// reachTimeout bounds one attempt to reach Postgres.
+// reachTimeout bounds how long Postgres may take to let us in. What is done then,
+// as a migration, may take longer.
 const reachTimeout = 10 * time.Second
-
-// enterPostgres tries once. Migrations may take longer than an attempt to reach
-// the server.
-func (g *ground) enterPostgres(ctx context.Context, address string) (pg.Pools, error) {
-	if g.patient {
-		if err := reachPostgres(ctx, address); err != nil {
-			return pg.Pools{}, err
-		}
-	}
-	return pg.Enter(ctx, pg.Addresses{Database: address, Reader: g.cfg.ReaderURL.Reveal()}, pg.Options{})
-}
-
-// reachPostgres tries once whether a server answers, for a bounded time.
-func reachPostgres(ctx context.Context, address string) error {
-	attempt, cancel := context.WithTimeout(ctx, reachTimeout)
-	defer cancel()
-	return pg.Reach(attempt, address)
-}
 
 // startPostgres returns the address of the database as the settings have it, and
 // starts the server if it is ours.

@@ -82,7 +82,7 @@ func (n *node) keyStore(ctx context.Context) (keys.Store, []byte, error) {
 // keyDatabase enters the database of the keys, which a server waits for.
 func (n *node) keyDatabase(ctx context.Context) (keys.Store, error) {
 	address := n.cfg.KeysURL.Reveal()
-	err := n.patiently(ctx, keyPostgres, address, func() error { return reachPostgres(ctx, address) })
+	err := n.patiently(ctx, keyPostgres, address, func() error { return pg.Reach(ctx, address, pg.Options{Within: reachTimeout}) })
 	if pg.Away(err) && ctx.Err() == nil {
 		away := keys.ErrUnreachable.With("%s does not answer at %s", keyPostgres, pg.Address(address))
 		away.Fix = "start it, or correct HISHAMOS_KEYS_URL"

@@ -59,73 +59,71 @@ func Enter(ctx context.Context, a Addresses, o Options) (_ Pools, err error) {
 	if err != nil {
 		return p, err
 	}
-	reader := a.Reader
+	writer := entry{address: a.Database, setting: "DATABASE_URL", fits: func(r rights) bool { return r.Writes && !r.Reads }}
+	reader := entry{address: a.Reader, setting: "HISHAMOS_READER_URL", fits: func(r rights) bool { return r.Reads && !r.Writes }}
 	if mine.owner() {
-		if p.Address, reader, err = prepare(ctx, Owner{first}, a, mine); err != nil {
+		owner := Owner{first}
+		if err := Migrate(ctx, owner); err != nil {
 			return p, err
+		}
+		if err := writer.derive(owner, writerGroup, mine.Database); err != nil {
+			return p, err
+		}
+		if reader.address == "" {
+			if err := reader.derive(owner, readerGroup, mine.Database); err != nil {
+				return p, err
+			}
 		}
 	} else if err := checkSchema(ctx, first); err != nil {
 		return p, err
 	}
-	if reader == "" {
+	if reader.address == "" {
 		return p, errNoReader
 	}
-	writer, err := limited(ctx, p.Address, o, "DATABASE_URL", func(r rights) bool { return r.Writes && !r.Reads })
+	pool, err := writer.open(ctx, o)
 	if err != nil {
 		return p, err
 	}
-	p.Writer = Writer{writer}
+	p.Writer, p.Address = Writer{pool}, writer.address
 	o.Settings = readerSettings()
-	pool, err := limited(ctx, reader, o, "HISHAMOS_READER_URL", func(r rights) bool { return r.Reads && !r.Writes })
-	if err == nil {
+	if pool, err = reader.open(ctx, o); err == nil {
 		p.Reader, err = NewReader(ctx, pool, p.Writer)
 	}
 	if err != nil {
-		writer.Close()
+		p.Writer.Close()
 	}
 	return p, err
 }
 
-// Reach makes sure that the server answers.
-func Reach(ctx context.Context, address string) error {
-	pool, err := Open(ctx, address, Options{})
-	if err == nil {
-		pool.Close()
-	}
+// entry is a login to work by, which can do no more than it should.
+type entry struct {
+	address string
+	setting string // that the login is set by
+	fits    func(rights) bool
+	make    func(context.Context) error // makes the login; nil: it is an operator's
+}
+
+// derive makes the entry one by a login of ours.
+func (e *entry) derive(o Owner, group string, database uint32) (err error) {
+	l := loginOf(o.Config().ConnConfig, group, database)
+	e.make = func(ctx context.Context) error { return l.make(ctx, o) }
+	e.address, err = l.address(o.Config().ConnString())
 	return err
 }
 
-// prepare migrates, and makes the logins that are not there yet.
-func prepare(ctx context.Context, o Owner, a Addresses, mine rights) (writer, reader string, err error) {
-	if err := Migrate(ctx, o); err != nil {
-		return "", "", err
-	}
-	addresses := [2]string{"", a.Reader}
-	for i, group := range []string{writerGroup, readerGroup} {
-		if addresses[i] != "" {
-			continue
-		}
-		l := loginOf(o.Config().ConnConfig, group, mine.Database)
-		if addresses[i], err = l.address(a.Database); err != nil {
-			return "", "", err
-		}
-		if pool, err := Open(ctx, addresses[i], Options{}); err == nil { // it is there
-			pool.Close()
-			continue
-		}
-		if err := l.make(ctx, o); isState(err, noPrivilege) {
-			return "", "", fmt.Errorf("%w: %w", errNoLogins, err)
+// open opens a pool, makes the login if it is ours and does not let us in, and
+// makes sure that it can do no more than it should: a role that row security does
+// not hold for would protect nothing.
+func (e *entry) open(ctx context.Context, o Options) (*pgxpool.Pool, error) {
+	pool, err := Open(ctx, e.address, o)
+	if err != nil && e.make != nil {
+		if err := e.make(ctx); isState(err, noPrivilege) {
+			return nil, fmt.Errorf("%w: %w", errNoLogins, err)
 		} else if err != nil {
-			return "", "", err
+			return nil, err
 		}
+		pool, err = Open(ctx, e.address, o)
 	}
-	return addresses[0], addresses[1], nil
-}
-
-// limited opens a pool and makes sure that its login can do no more than it
-// should: a role that row security does not hold for would protect nothing.
-func limited(ctx context.Context, address string, o Options, setting string, fits func(rights) bool) (*pgxpool.Pool, error) {
-	pool, err := Open(ctx, address, o)
 	if err != nil {
 		return nil, err
 	}
@@ -133,15 +131,24 @@ func limited(ctx context.Context, address string, o Options, setting string, fit
 	switch {
 	case err != nil:
 	case r.Super || r.Owns || r.Makes:
-		err = errNotLimited.At(setting)
-	case !fits(r):
-		err = errNotLimited.With("this login is not a member of the role it should have, or of both").At(setting)
+		err = errNotLimited.At(e.setting)
+	case !e.fits(r):
+		err = errNotLimited.With("this login is not a member of the role it should have, or of both").At(e.setting)
 	}
 	if err != nil {
 		pool.Close()
 		return nil, err
 	}
 	return pool, nil
+}
+
+// Reach makes sure that the server answers.
+func Reach(ctx context.Context, address string, o Options) error {
+	pool, err := Open(ctx, address, o)
+	if err == nil {
+		pool.Close()
+	}
+	return err
 }
 
 // EnterAsOwner opens a pool for changing the schema and brings it up to date.

@@ -31,6 +31,11 @@ func Migrate(ctx context.Context, o Owner) error {
 	if err := makeGroups(ctx, o); err != nil {
 		return err
 	}
+	// A start that finds all of it done needs no lock and no second connection.
+	// What goose finds wrong it says better.
+	if checkSchema(ctx, o.Pool) == nil {
+		return nil
+	}
 	return withProvider(o.Pool, migrations.FS, func(p *goose.Provider) error {
 		applied, err := p.Up(ctx)
 		if err != nil {
@@ -52,38 +57,39 @@ var ErrOldSchema = &domain.Error{
 	Fix:     "run `hishamos migrate up` with DATABASE_URL set to the login that owns the schema",
 }
 
-// schemaVersion is the newest migration of this build.
-func schemaVersion() (int64, error) {
+// known are how many migrations this build has, and the newest of them.
+func known() (count, newest int64, err error) {
 	files, err := fs.Glob(migrations.FS, "*.sql")
 	if err != nil {
-		return 0, fmt.Errorf("list migrations: %w", err)
+		return 0, 0, fmt.Errorf("list migrations: %w", err)
 	}
-	var newest int64
 	for _, f := range files {
 		n, err := goose.NumericComponent(f)
 		if err != nil {
-			return 0, fmt.Errorf("list migrations: %w", err)
+			return 0, 0, fmt.Errorf("list migrations: %w", err)
 		}
 		newest = max(newest, n)
 	}
-	return newest, nil
+	return int64(len(files)), newest, nil
 }
 
-// checkSchema is for a login that may only read which migrations were applied.
+// checkSchema is nil if every migration was applied. A login that may only read
+// which were can ask it too.
 func checkSchema(ctx context.Context, pool *pgxpool.Pool) error {
-	newest, err := schemaVersion()
+	want, newest, err := known()
 	if err != nil {
 		return err
 	}
-	var current int64
-	if err := pool.QueryRow(ctx, `select max(version_id) from goose_db_version where is_applied`).Scan(&current); err != nil {
+	const sql = `select count(distinct version_id), coalesce(max(version_id), 0) from goose_db_version where is_applied and version_id > 0`
+	var count, current int64
+	if err := pool.QueryRow(ctx, sql).Scan(&count, &current); err != nil {
 		return fmt.Errorf("read the schema's version: %w", err)
 	}
 	switch {
-	case current < newest:
-		return ErrOldSchema
 	case current > newest:
 		return fmt.Errorf("schema version %d, build knows %d: %w", current, newest, ErrNewerSchema)
+	case count < want:
+		return ErrOldSchema
 	}
 	return nil
 }

@@ -12,7 +12,6 @@ package pg
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"time"
@@ -29,9 +28,9 @@ type Options struct {
 	MaxConns int32
 	// Settings are sent for every session and win over the URL's.
 	Settings map[string]string
-	// WaitFor is how long Open keeps trying a server that does not answer yet.
-	// 0: one attempt.
-	WaitFor time.Duration
+	// Within bounds how long the server may take to let us in. 0: as long as it
+	// wants.
+	Within time.Duration
 }
 
 // Owner is a pool whose login owns the schema.
@@ -66,28 +65,16 @@ func Open(ctx context.Context, url string, o Options) (*pgxpool.Pool, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
 	}
-	if err := ping(ctx, pool, o.WaitFor); err != nil {
+	attempt, cancel := ctx, func() {}
+	if o.Within > 0 {
+		attempt, cancel = context.WithTimeout(ctx, o.Within)
+	}
+	defer cancel()
+	if err := pool.Ping(attempt); err != nil {
 		pool.Close()
 		return nil, fmt.Errorf("open database: %w", err)
 	}
 	return pool, nil
-}
-
-func ping(ctx context.Context, pool *pgxpool.Pool, patience time.Duration) error {
-	retry := time.NewTicker(100 * time.Millisecond)
-	defer retry.Stop()
-	end := time.Now().Add(patience)
-	for {
-		err := pool.Ping(ctx)
-		if err == nil || !time.Now().Before(end) {
-			return err
-		}
-		select {
-		case <-retry.C:
-		case <-ctx.Done():
-			return errors.Join(ctx.Err(), err)
-		}
-	}
 }
 
 // Beginner is what a transaction can be begun on: a pool or a connection.

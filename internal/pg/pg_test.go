@@ -94,3 +94,19 @@ func TestAServerThatDoesNotAnswerIsAnError(t *testing.T) {
 		t.Fatalf("open: %v", err)
 	}
 }
+
+func TestAMigrationThatIsMissingAmongOthersIsNotPassedOver(t *testing.T) {
+	t.Parallel()
+	address := pgtest.URL(t)
+	pools, err := pg.Enter(t.Context(), pg.Addresses{Database: address}, pg.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pools.Close()
+	if _, err := pgtest.Open(t, address).Exec(t.Context(), `delete from goose_db_version where version_id = 12`); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := pg.EnterAsOwner(t.Context(), address, pg.Options{}); err == nil || !strings.Contains(err.Error(), "12") {
+		t.Errorf("a schema without migration 12: %v", err)
+	}
+}

@@ -195,6 +195,9 @@ func (n *node) begin(ctx context.Context, roles []string, out io.Writer) error {
 	if err := n.connect(ctx); err != nil {
 		return err
 	}
+	if slices.Contains(roles, roleAPI) || slices.Contains(roles, roleHandlers) {
+		n.store.Connect()
+	}
 	if err := n.raiseLevel(ctx); err != nil {
 		return err
 	}

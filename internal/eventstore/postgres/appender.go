@@ -32,6 +32,7 @@ type appender struct {
 	ctx   context.Context // ends when Close gives up
 	stop  context.CancelFunc
 	ended chan struct{}
+	early chan struct{} // receives when the connection is wanted before the first append
 
 	conn      *pgx.Conn
 	cut       atomic.Pointer[pgconn.PgConn] // the same, for interrupt
@@ -60,7 +61,8 @@ var ErrUnreachable = &domain.Error{
 func newAppender(s *Store, background context.Context) *appender {
 	ctx, stop := context.WithCancel(background)
 	return &appender{
-		store: s, opts: s.opts, log: s.opts.Logger, ctx: ctx, stop: stop, ended: make(chan struct{}),
+		store: s, opts: s.opts, log: s.opts.Logger, ctx: ctx, stop: stop,
+		ended: make(chan struct{}), early: make(chan struct{}, 1),
 		versions: newVersions(s.opts.StreamCache),
 		makers:   partitions{store: s, size: s.opts.PartitionSize},
 	}
@@ -93,7 +95,13 @@ func (a *appender) run() {
 		case closed:
 			return
 		default:
-			<-a.store.queue.some
+			select {
+			case <-a.store.queue.some:
+			case <-a.early:
+				if err := a.connect(); err != nil {
+					a.log.Debug("connect before there is anything to append", "error", err)
+				}
+			}
 		}
 	}
 }

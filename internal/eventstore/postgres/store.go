@@ -139,6 +139,15 @@ func New(ctx context.Context, pool pg.Writer, o Options) (*Store, error) {
 	return s, nil
 }
 
+// Connect lets the appender connect in the background, so that the first append
+// does not wait for it. It reports nothing: an append tries again.
+func (s *Store) Connect() {
+	select {
+	case s.appender.early <- struct{}{}:
+	default:
+	}
+}
+
 // Append implements eventstore.Store.
 func (s *Store) Append(ctx context.Context, a eventstore.Append) (eventstore.Receipt, error) {
 	return s.Submit(ctx, a).Wait()

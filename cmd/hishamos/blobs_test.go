@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -30,6 +31,9 @@ func TestAProcessWithAnotherBlobStoreIsRefused(t *testing.T) {
 	first.must(os.Mkdir(folder, 0o700)) // as of a disk that is not mounted
 	if missing := first.missing(t.Context()); !slices.Contains(missing, "blobs") {
 		t.Error("an empty folder in the place of the store counts as ready")
+	}
+	if up := first.state(t.Context()).PartsUp; !maps.Equal(up, map[string]bool{"keys": true, "kafka": true, "blobs": false}) {
+		t.Errorf("the metrics then say of the parts: %v", up)
 	}
 	first.must(os.Remove(folder))
 	first.must(os.Rename(folder+".away", folder))

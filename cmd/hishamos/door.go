@@ -160,20 +160,32 @@ func (n *node) moment(ctx context.Context, instant time.Time) (domain.Position, 
 	return low, nil
 }
 
+// asked is a part that was asked whether it is there.
+type asked struct {
+	name string
+	err  error
+}
+
+// others asks what the program stands on beside the event store.
+func (n *node) others(ctx context.Context) []asked {
+	out := []asked{{"keys", n.ring.Check(ctx)}, {"blobs", n.blobs.Check(ctx)}}
+	if n.log != nil { // else it is about to be reached
+		_, err := n.log.Topics(ctx, "hishamos.")
+		out = append(out, asked{"kafka", err})
+	}
+	return out
+}
+
 // missing names the parts that do not answer.
 func (n *node) missing(ctx context.Context) []string {
 	var out []string
 	if _, err := n.queries.Head(ctx); err != nil {
 		out = append(out, "postgres")
 	}
-	if err := n.ring.Check(ctx); err != nil {
-		out = append(out, "keys")
-	}
-	if err := n.blobs.Check(ctx); err != nil {
-		out = append(out, "blobs")
-	}
-	if _, err := n.log.Topics(ctx, "hishamos."); err != nil {
-		out = append(out, "kafka")
+	for _, p := range n.others(ctx) {
+		if p.err != nil {
+			out = append(out, p.name)
+		}
 	}
 	if !n.built.Load() {
 		built, err := n.asking.Built(ctx)

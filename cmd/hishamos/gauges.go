@@ -31,11 +31,17 @@ func (n *node) state(ctx context.Context) telemetry.State {
 	if r := n.reactions.Load(); r != nil {
 		s.Partitions = r.Partitions()
 	}
+	parts := make(chan []asked, 1)
+	go func() { parts <- n.others(ctx) }()
 	if err := n.storeState(ctx, &s); err != nil {
 		n.logger.WarnContext(ctx, "metrics lack what the store knows", telemetry.Error, err)
 		s.StoreUp = false
 	}
 	s.DeadLetters = n.deadLetters(ctx)
+	s.PartsUp = make(map[string]bool)
+	for _, p := range <-parts {
+		s.PartsUp[p.name] = p.err == nil
+	}
 	return s
 }
 

@@ -66,7 +66,7 @@ func everything(t *testing.T) *telemetry.Metrics {
 	}
 	m.Scraped(time.Second, func(context.Context) telemetry.State {
 		return telemetry.State{
-			StoreUp: true, Committed: 42, Published: 40, Projected: 39, RelayLagEvents: 2, RelayLag: 1500 * time.Millisecond,
+			StoreUp: true, PartsUp: map[string]bool{"kafka": true, "blobs": false}, Committed: 42, Published: 40, Projected: 39, RelayLagEvents: 2, RelayLag: 1500 * time.Millisecond,
 			Consumers:   []telemetry.ConsumerLag{{Kind: "projection", Consumer: "runs", Partition: "hishamos.run.events/3", Events: 4}},
 			Parked:      map[string]int64{"runs": 1},
 			DeadLetters: map[string]int64{"advance_run": 2},
@@ -101,6 +101,8 @@ func TestWhatHappensIsCounted(t *testing.T) {
 		`hishamos_http_requests_total{method="other",route="none",status="404"} 1`,
 		`hishamos_append_batch_appends_sum 3`,
 		`hishamos_append_refusals_total{code="append.busy"} 1`,
+		`hishamos_part_up{part="kafka"} 1`,
+		`hishamos_part_up{part="blobs"} 0`,
 		`hishamos_log_position{mark="published"} 40`,
 		`hishamos_relay_lag_seconds 1.5`,
 		`hishamos_consumer_lag_events{consumer="runs",kind="projection",partition="hishamos.run.events/3"} 4`,

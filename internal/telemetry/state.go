@@ -12,7 +12,8 @@ import (
 // State is what the system looks like at the moment of a scrape. Every process
 // states the same of what all share; queries take the maximum.
 type State struct {
-	StoreUp bool // if not, all that comes from the store is left out
+	StoreUp bool            // if not, all that comes from the store is left out
+	PartsUp map[string]bool // the other parts that the program stands on
 
 	Committed, Published, Projected domain.Position
 	RelayLagEvents                  int64
@@ -39,6 +40,7 @@ type ConsumerLag struct {
 // The names of the metrics of State.
 const (
 	stateUp          = "hishamos_store_up"
+	statePartUp      = "hishamos_part_up"
 	statePosition    = "hishamos_log_position"
 	stateRelayEvents = "hishamos_relay_lag_events"
 	stateRelayAge    = "hishamos_relay_lag_seconds"
@@ -54,6 +56,7 @@ const (
 
 var stateMetrics = []Metric{
 	{stateUp, "gauge", "1 if the event store answered this scrape, else 0; what the store knows is then missing.", nil},
+	{statePartUp, "gauge", "1 if a part answered this scrape, else 0: `kafka`, the `keys` that content is sealed with, the `blobs` of files and large values.", []string{"part"}},
 	{statePosition, "gauge", "Position of the log that a part has reached: `committed`, `published` or `projected`.", []string{"mark"}},
 	{stateRelayEvents, "gauge", "Events committed and not yet on Kafka.", nil},
 	{stateRelayAge, "gauge", "Age of the oldest event that is not yet on Kafka; 0 if all are.", nil},
@@ -104,6 +107,13 @@ func (c *stateCollector) Collect(out chan<- prometheus.Metric) {
 	emit(stateLevel, float64(s.BuildLevel), "build")
 	for reaction, n := range s.DeadLetters {
 		emit(stateDead, float64(n), reaction)
+	}
+	for part, up := range s.PartsUp {
+		value := 0.0
+		if up {
+			value = 1
+		}
+		emit(statePartUp, value, part)
 	}
 	if !s.StoreUp {
 		emit(stateUp, 0)

@@ -86,10 +86,12 @@ func Enter(ctx context.Context, a Addresses, o Options) (_ Pools, err error) {
 	}
 	p.Writer, p.Address = Writer{pool}, writer.address
 	o.Settings = readerSettings()
-	if pool, err = reader.open(ctx, o); err == nil {
-		p.Reader, err = NewReader(ctx, pool, p.Writer)
+	if pool, err = reader.open(ctx, o); err != nil {
+		p.Writer.Close()
+		return p, err
 	}
-	if err != nil {
+	if p.Reader, err = NewReader(ctx, pool, p.Writer); err != nil {
+		pool.Close()
 		p.Writer.Close()
 	}
 	return p, err

@@ -57,7 +57,8 @@ func (s *Store) listenOnce(ctx context.Context) error {
 
 // ours reports whether whoever takes commits has been handed a position, or is
 // about to be: an announcement may be faster than the answer. Should the batch
-// under way turn out not to be committed, missed tells.
+// under way turn out not to be committed, missed tells. The order matters: a batch
+// counts as handed over before it is no longer under way.
 func (s *Store) ours(position uint64) bool {
-	return position <= s.handed.Load() || position == s.underWay.Load()
+	return position == s.underWay.Load() || position <= s.handed.Load()
 }

@@ -25,7 +25,8 @@ import (
 // Options are the settings of a Dispatcher; the zero value of each is usable.
 type Options struct {
 	Clock domain.Clock // nil: the machine's
-	// CacheStreams bounds the streams whose state is kept in memory; 0: 8192.
+	// CacheStreams bounds the streams whose state is kept in memory; 0: 8192. Of
+	// those that are closed, a sixteenth as many are.
 	CacheStreams int
 	// Level is the highest level of event types that may be written now; nil:
 	// the build's own.

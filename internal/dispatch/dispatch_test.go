@@ -322,6 +322,56 @@ func TestIdleStreamsAreForgottenBeyondTheLimit(t *testing.T) {
 	}
 }
 
+func TestClosedStreamsLeaveMemoryBeforeThoseThatGoOn(t *testing.T) {
+	t.Parallel()
+	ending := rotations
+	ending.Decide = func(n int, c commands.Token, now time.Time) ([]events.Token, error) {
+		if _, ends := c.(commands.RevokeToken); ends {
+			return []events.Token{events.TokenRevoked{}}, nil
+		}
+		return rotations.Decide(n, c, now)
+	}
+	const limit, keep, open, closed = 32, 2, 10, 20
+	store := &counted{Store: memory.New(memory.Options{})}
+	id := func(i int) domain.StreamID {
+		return domain.NamedStreamID(domain.DefaultTenant, "token", fmt.Sprint(i))
+	}
+	do := func(d *dispatch.Dispatcher, name string, i int, c commands.Token) {
+		t.Helper()
+		r := commands.Request{ID: domain.CommandID(fmt.Sprint(name, i)), Principal: operator, Command: c}
+		if _, err := d.Do(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d := dispatch.New(store, dispatch.Options{CacheStreams: limit}, dispatch.For(ending))
+	for i := range open + closed {
+		do(d, "issue", i, commands.IssueToken{Token: id(i), SecretHash: hash})
+	}
+	for i := range closed {
+		do(d, "revoke", open+i, commands.RevokeToken{Token: id(open + i)})
+	}
+	if n := d.Cached(); n != open+keep {
+		t.Errorf("%d streams in memory, want %d that go on and %d that are closed", n, open, keep)
+	}
+	before := store.reads
+	for i := range open {
+		do(d, "rotate", i, commands.RotateToken{Token: id(i), SecretHash: hash})
+	}
+	if n := store.reads - before; n != 0 {
+		t.Errorf("%d streams that go on were read again", n)
+	}
+
+	other := dispatch.New(store, dispatch.Options{CacheStreams: limit}, dispatch.For(ending))
+	for i := range open + closed {
+		if _, _, err := dispatch.Observe(t.Context(), other, id(i), 1, func(n int) int { return n }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := other.Cached(); n != open+keep {
+		t.Errorf("%d streams in the memory of who reads them, want %d that go on and %d that are closed", n, open, keep)
+	}
+}
+
 // Two dispatchers are two processes: neither is told of the other's commits.
 func TestWhatIsRefusedOrSatisfiedIsDecidedOnWhatOtherProcessesWrote(t *testing.T) {
 	t.Parallel()

@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"cmp"
 	"container/list"
 	"context"
 	"fmt"
@@ -19,10 +20,8 @@ type queue struct {
 	turn   chan struct{} // holds one token; taking it is the lock
 
 	// Guarded by turn.
-	state   any
-	version domain.Sequence // of state
+	image
 	loaded  bool
-	content string            // the key of the stream's content; empty: it has none yet
 	chain   *eventstore.Chain // of the appends decided since the state was loaded
 	links   int64             // how many they are
 	trusted uint64            // calls of Dispatcher.Doubt before it was last compared with the store
@@ -37,6 +36,14 @@ type queue struct {
 
 	refs    int           // guarded by cache.mu
 	element *list.Element // guarded by cache.mu
+}
+
+// image is what the events of a stream have led to.
+type image struct {
+	state   any
+	version domain.Sequence // of state
+	content string          // the key of the stream's content; empty: it has none yet
+	closed  bool            // the stream waits for nothing
 }
 
 // ticket is one submitted append.
@@ -88,13 +95,13 @@ func (q *queue) load(ctx context.Context, d *Dispatcher, a Aggregate) error {
 	era := q.era
 	q.mu.Unlock()
 	q.trusted = d.doubts.Load()
-	state, version, content, err := d.fold(ctx, a, q.stream)
+	stored, err := d.fold(ctx, a, q.stream)
 	if err != nil {
 		return err
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.state, q.version, q.committed, q.content = state, version, version, content
+	q.image, q.committed = stored, stored.version
 	q.chain, q.links = new(eventstore.Chain), 0
 	q.loaded = q.era == era // else it was told to forget meanwhile
 	return nil
@@ -111,7 +118,7 @@ func (q *queue) begin(a Aggregate, doubts uint64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if !q.loaded && q.era == 0 && q.inflight == 0 {
-		q.state, q.version, q.committed, q.loaded = a.initial(), 0, 0, true
+		q.image, q.committed, q.loaded = image{state: a.initial()}, 0, true
 		q.chain, q.links = new(eventstore.Chain), 0
 		q.trusted = doubts
 	}
@@ -120,29 +127,28 @@ func (q *queue) begin(a Aggregate, doubts uint64) {
 // foldPage is how many events of a stream are read at once.
 const foldPage = 1000
 
-func (d *Dispatcher) fold(ctx context.Context, a Aggregate, stream domain.StreamID) (state any, version domain.Sequence, content string, err error) {
-	state = a.initial()
+func (d *Dispatcher) fold(ctx context.Context, a Aggregate, stream domain.StreamID) (image, error) {
+	i := image{state: a.initial()}
 	for {
-		page, err := d.store.ReadStream(ctx, stream, version, foldPage)
+		page, err := d.store.ReadStream(ctx, stream, i.version, foldPage)
 		if err != nil {
-			return nil, 0, "", fmt.Errorf("load %s: %w", stream, err)
+			return image{}, fmt.Errorf("load %s: %w", stream, err)
 		}
 		for _, r := range page {
 			e, err := events.Decode(r.Type, r.Version, r.Data)
 			if err != nil {
-				return nil, 0, "", fmt.Errorf("load %s: %w", r.ID(), err)
+				return image{}, fmt.Errorf("load %s: %w", r.ID(), err)
 			}
 			opened, key, err := d.opts.Sealer.Open(ctx, r.Envelope, e)
 			if err != nil {
-				return nil, 0, "", fmt.Errorf("load %s: %w", r.ID(), err)
+				return image{}, fmt.Errorf("load %s: %w", r.ID(), err)
 			}
-			if key != "" {
-				content = key
-			}
-			state, version = a.evolve(state, opened), r.Sequence
+			i.state, i.version, i.content = a.evolve(i.state, opened), r.Sequence, cmp.Or(key, i.content)
+			t, _ := events.Lookup(r.Type)
+			i.closed = i.closed || t.Closes
 		}
 		if len(page) < foldPage {
-			return state, version, content, nil
+			return i, nil
 		}
 	}
 }
@@ -152,6 +158,7 @@ func (d *Dispatcher) fold(ctx context.Context, a Aggregate, stream domain.Stream
 func (q *queue) advance(a Aggregate, written []events.Written) ticket {
 	for _, w := range written {
 		q.state = a.evolve(q.state, w.Event)
+		q.closed = q.closed || w.Type.Closes
 	}
 	q.version += domain.Sequence(len(written))
 	q.links++
@@ -232,16 +239,22 @@ func (q *queue) wait(ctx context.Context) bool {
 	}
 }
 
-// cache keeps the queues of the streams used last.
+// cache keeps the queues of the streams used last: a whole limit of those that go
+// on, and a few of those that are closed. Those are asked for by what reacts to
+// their end, and then hardly ever.
 type cache struct {
-	mu    sync.Mutex
-	limit int
-	byID  map[domain.StreamID]*queue
-	idle  *list.List // queues nobody holds, the most recently used in front
+	mu     sync.Mutex
+	limit  int
+	byID   map[domain.StreamID]*queue
+	idle   *list.List // queues nobody holds, the most recently used in front
+	closed *list.List // those of them whose streams are closed
 }
 
+// closedShare of the limit is how many closed streams are kept.
+const closedShare = 16
+
 func newCache(limit int) *cache {
-	return &cache{limit: limit, byID: make(map[domain.StreamID]*queue), idle: list.New()}
+	return &cache{limit: limit, byID: make(map[domain.StreamID]*queue), idle: list.New(), closed: list.New()}
 }
 
 func (c *cache) acquire(stream domain.StreamID) *queue {
@@ -252,12 +265,19 @@ func (c *cache) acquire(stream domain.StreamID) *queue {
 		q = newQueue(stream)
 		c.byID[stream] = q
 	}
-	if q.element != nil {
-		c.idle.Remove(q.element)
-		q.element = nil
-	}
+	c.take(q)
 	q.refs++
 	return q
+}
+
+// take takes a queue that somebody holds from now on, or nobody shall, out of
+// those that nobody does. The caller holds mu.
+func (c *cache) take(q *queue) {
+	if q.element != nil {
+		c.idle.Remove(q.element) // does nothing in the list that it is not in
+		c.closed.Remove(q.element)
+		q.element = nil
+	}
 }
 
 func (c *cache) release(q *queue) {
@@ -273,9 +293,13 @@ func (c *cache) release(q *queue) {
 		delete(c.byID, q.stream)
 		return
 	}
-	q.element = c.idle.PushFront(q)
-	for c.idle.Len() > c.limit {
-		oldest := c.idle.Remove(c.idle.Back()).(*queue)
+	kept, limit := c.idle, c.limit
+	if q.closed { // nobody has the turn
+		kept, limit = c.closed, max(1, c.limit/closedShare)
+	}
+	q.element = kept.PushFront(q)
+	for kept.Len() > limit {
+		oldest := kept.Remove(kept.Back()).(*queue)
 		delete(c.byID, oldest.stream)
 	}
 }

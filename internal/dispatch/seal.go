@@ -44,7 +44,7 @@ func (d *Dispatcher) Forget(which func(domain.StreamID) bool) {
 		q.invalidate()
 		q.mu.Unlock()
 		if q.element != nil { // nobody holds it, so nothing is under way
-			d.cache.idle.Remove(q.element)
+			d.cache.take(q)
 			delete(d.cache.byID, stream)
 		}
 	}

@@ -202,16 +202,20 @@ func (r *Runner) followOnce(ctx context.Context, k feedKey) (err error) {
 	requeue := time.NewTicker(500 * time.Millisecond)
 	defer requeue.Stop()
 	var last time.Time
+	taken, pause := 0, r.linger
 	for {
 		n, err := f.Step(ctx)
 		if err != nil {
 			return err
 		}
+		taken += n
 		if n == r.batch { // a full batch: there is more
 			continue
 		}
-		if n > 0 {
-			last = time.Now()
+		if taken > 0 {
+			now := time.Now()
+			pause = r.pause(taken, now.Sub(last))
+			taken, last = 0, now
 		}
 		select {
 		case <-ctx.Done():
@@ -220,7 +224,7 @@ func (r *Runner) followOnce(ctx context.Context, k feedKey) (err error) {
 		case <-f.Ready():
 			// The first event after a pause is applied at once; under load the
 			// transactions are this far apart, unless somebody waits for them.
-			if idle := time.Since(last); idle < r.linger && !f.linger(ctx, r.linger-idle) {
+			if idle := time.Since(last); idle < pause && !f.linger(ctx, pause-idle) {
 				return nil
 			}
 		case <-requeue.C:
@@ -229,6 +233,13 @@ func (r *Runner) followOnce(ctx context.Context, k feedKey) (err error) {
 			}
 		}
 	}
+}
+
+// pause is how long records may gather that come as fast as so many did within a
+// time: not longer than a batch takes to fill, so that what the log holds for
+// its readers does not run over, and is not fetched once more.
+func (r *Runner) pause(taken int, within time.Duration) time.Duration {
+	return time.Duration(min(float64(r.linger), float64(within)*float64(r.batch)/float64(taken)))
 }
 
 // linger lets more events arrive until the time is over or somebody waits for

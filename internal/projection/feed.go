@@ -68,7 +68,7 @@ func (r *Runner) Open(ctx context.Context, projection string, p log.Partition) (
 	f := &Feed{
 		runner: r, def: d, handlers: d.handlers(), build: build, partition: p, partitions: topics[p.Topic],
 		nudged: make(chan struct{}, 1), hurry: make(chan struct{}, 1),
-		cache: newCache(r.cacheRows), parked: make(map[domain.StreamID]Parked),
+		cache: newCache(r.share(topics[p.Topic])), parked: make(map[domain.StreamID]Parked),
 	}
 	if f.at, f.fence, err = r.store.Own(ctx, build, p); err != nil {
 		return nil, fmt.Errorf("own %s of %s: %w", p, d.Name, err)
@@ -82,6 +82,15 @@ func (r *Runner) Open(ctx context.Context, projection string, p log.Partition) (
 	f.turn()
 	r.advance(f)
 	return f, nil
+}
+
+// leastRows is how many rows a partition keeps, however many partitions there are:
+// those of the runs that it has at once.
+const leastRows = 256
+
+// share is how many of the rows in memory are those of one of so many partitions.
+func (r *Runner) share(partitions int) int {
+	return max(r.cacheRows/partitions, min(r.cacheRows, leastRows))
 }
 
 // Close stops reading. The partition stays owned until another takes it.

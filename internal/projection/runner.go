@@ -60,7 +60,7 @@ type Config struct {
 	Process   string
 	Batch     int           // records per step; 0: 2000
 	Linger    time.Duration // between transactions of a partition under load, so that a row that changes often is written less often; 0: 250 ms
-	CacheRows int           // rows kept per partition or rebuild, and generation; 0: 4096
+	CacheRows int           // rows of a projection kept in a generation of the cache, of all partitions or a rebuild; 0: 4096
 	Logger    *slog.Logger
 	Observer  Observer
 }

@@ -84,6 +84,13 @@ func (f *feed) reaches(next domain.Position) bool {
 	return f.end+1 == next
 }
 
+// holds reports whether so many events from a position on are here.
+func (f *feed) holds(from domain.Position, n int) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.end+1 >= from+domain.Position(n)
+}
+
 // take returns up to limit records from a position on, or nil and how many are
 // missing before the run begins.
 func (f *feed) take(from domain.Position, limit int) (records []events.Record, gap int) {

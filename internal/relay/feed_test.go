@@ -55,7 +55,7 @@ func commit(t *testing.T, s *store.Store, r *relay.Relay, n int, types ...string
 func TestUnderLoadEventsGatherUnlessABatchIsFull(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		const linger = 5 * time.Millisecond
+		const linger = 10 * time.Millisecond
 		s, l := store.New(store.Options{}), memory.New()
 		fill(t, s, 1, "run.started")
 		type told struct {
@@ -64,7 +64,7 @@ func TestUnderLoadEventsGatherUnlessABatchIsFull(t *testing.T) {
 		}
 		var marks []told
 		began := time.Now()
-		r := newRelay(s, l, func(o *relay.Options) {
+		r := newRelay(&counting{Reader: s}, l, func(o *relay.Options) { // hides what wakes for the commits of others
 			o.Logger, o.Poll, o.Linger = quiet, time.Hour, func() time.Duration { return linger }
 			o.OnPublished = func(p domain.Position) { marks = append(marks, told{p, time.Since(began)}) }
 		})
@@ -78,8 +78,10 @@ func TestUnderLoadEventsGatherUnlessABatchIsFull(t *testing.T) {
 			commit(t, s, r, n, "run.started")
 			synctest.Wait()
 		}
-		feed(1) // at once, after a pause
-		feed(1) // this and the next wait for the end of the linger
+		feed(1)  // at once, after a pause
+		feed(19) // so few wait for the first part of a linger only
+		time.Sleep(linger / 2)
+		feed(20) // this and the next for all of it, from when the last batch went
 		time.Sleep(linger / 2)
 		feed(1)
 		time.Sleep(linger)
@@ -87,11 +89,46 @@ func TestUnderLoadEventsGatherUnlessABatchIsFull(t *testing.T) {
 		time.Sleep(linger)
 		cancel()
 		<-ended
-		want := []told{{2, 0}, {4, linger}, {104, 2 * linger}, {204, 2 * linger}, {254, 2 * linger}}
+		first := linger * 3 / 10
+		full := first + 2*linger
+		want := []told{{2, 0}, {21, first}, {42, first + linger}, {142, full}, {242, full}, {292, full}}
 		if diff := cmp.Diff(want, marks, cmp.AllowUnexported(told{})); diff != "" {
 			t.Errorf("what was published, and when (-want +got): %s", diff)
 		}
 		consume(t, s, l)
+	})
+}
+
+func TestWhatOthersAppendGathersForTheWholeLinger(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const linger = 10 * time.Millisecond
+		s, l := store.New(store.Options{}), memory.New()
+		fill(t, s, 1, "run.started")
+		published := domain.Position(0)
+		r := newRelay(s, l, func(o *relay.Options) {
+			o.Logger, o.Poll, o.Linger = quiet, time.Hour, func() time.Duration { return linger }
+			o.OnPublished = func(p domain.Position) { published = p }
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- r.Run(ctx) }()
+		synctest.Wait()
+		time.Sleep(time.Second)
+		for i, want := range []domain.Position{2, 2, 3} { // the first after a pause goes at once
+			if fill(t, s, 1, "run.started"); i > 0 {
+				time.Sleep(linger - time.Nanosecond)
+			}
+			if synctest.Wait(); published != want {
+				t.Errorf("after %d events and %s, %d are published, want %d", i+2, time.Duration(i)*linger, published, want)
+			}
+			if i > 0 {
+				time.Sleep(time.Nanosecond)
+				synctest.Wait()
+			}
+		}
+		cancel()
+		<-ended
 	})
 }
 
@@ -115,7 +152,7 @@ func TestItIsToldHowLongFedEventsTookToArrive(t *testing.T) {
 		go func() { ended <- r.Run(ctx) }()
 		synctest.Wait()
 		time.Sleep(time.Second)
-		for _, n := range []int{2, 1, 4} { // one goes at once, two wait for the end of the linger
+		for _, n := range []int{2, 20, 40} { // one goes at once, two wait for the end of the linger
 			commit(t, s, r, n, "run.started")
 			synctest.Wait()
 			time.Sleep(linger / 4)
@@ -123,7 +160,7 @@ func TestItIsToldHowLongFedEventsTookToArrive(t *testing.T) {
 		time.Sleep(time.Second)
 		cancel()
 		<-ended
-		want := []arrival{{2, 0}, {1, linger * 3 / 4}, {4, linger / 2}}
+		want := []arrival{{2, 0}, {20, linger * 3 / 4}, {40, linger / 2}}
 		if diff := cmp.Diff(want, arrived, cmp.AllowUnexported(arrival{})); diff != "" {
 			t.Errorf("what arrived, and after what time (-want +got): %s", diff)
 		}

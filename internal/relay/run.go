@@ -18,7 +18,7 @@ func (r *Relay) Run(ctx context.Context) error {
 	defer r.finish()
 	failures := 0
 	for {
-		idle, err := true, r.linger(ctx)
+		idle, err := true, r.linger(ctx, wake)
 		if err == nil {
 			_, idle, err = r.step(ctx)
 		}
@@ -51,13 +51,32 @@ func (r *Relay) Run(ctx context.Context) error {
 	}
 }
 
+// When fewer events than this have come within the first part of a linger, the rest
+// of it is spared: a log so quiet (up to 6,600 events a second at the default) has
+// the time for a batch more, and its consumers hear of them sooner. How many others
+// have appended is not known; those wait for all of it.
+const (
+	fewEvents = 20
+	firstPart = 0.3
+)
+
 // linger lets more events arrive when a batch has gone just now. What is
 // acknowledged meanwhile is told.
-func (r *Relay) linger(ctx context.Context) error {
+func (r *Relay) linger(ctx context.Context, wake <-chan struct{}) error {
 	if r.opts.Linger == nil {
 		return nil
 	}
-	left := r.opts.Linger() - time.Since(r.sent)
+	whole := r.opts.Linger()
+	err := r.until(ctx, wake, r.sent.Add(time.Duration(firstPart*float64(whole))))
+	if err == nil && (r.look || r.feed.holds(r.next, fewEvents)) {
+		err = r.until(ctx, wake, r.sent.Add(whole))
+	}
+	return err
+}
+
+// until takes what is acknowledged until a time, and notes that others append.
+func (r *Relay) until(ctx context.Context, wake <-chan struct{}, end time.Time) error {
+	left := time.Until(end)
 	if left <= 0 {
 		return nil
 	}
@@ -73,6 +92,8 @@ func (r *Relay) linger(ctx context.Context) error {
 			if _, err := r.settle(); err != nil {
 				return err
 			}
+		case <-wake:
+			r.look = true
 		case <-timer.C:
 			return nil
 		case <-ctx.Done():

@@ -11,8 +11,10 @@
 # the broker, a Java program that compiles itself while it works, after WARM_UP (3)
 # runs of w1 by Kafka alone and of w3. Needs node, npm, Go, curl and python3; Restate takes the
 # ports 8080, 9070 and 19080. Everything fetched or built goes to $PEERS, else to a
-# folder of the user's cache.
+# folder of the user's cache. Our topics have one partition, unless
+# HISHAMOS_KAFKA_PARTITIONS says otherwise.
 set -euo pipefail
+export HISHAMOS_KAFKA_PARTITIONS=${HISHAMOS_KAFKA_PARTITIONS:-1}
 
 harness=${1:?name the folder of the harness} rounds=${2:-2}
 peers=${PEERS:-${XDG_CACHE_HOME:-$HOME/.cache}/hishamos/peers} runs=${RUNS:-2000} # of w1

@@ -43,8 +43,8 @@ type Options struct {
 	Poll       time.Duration     // the net under Wake and Feed; default 1 s
 	HintEvery  int               // events after which the resume hint is stored; default 20,000
 	// Linger is how far batches that are not full are apart, so that a busy log makes
-	// fewer of them. The first event after a pause goes at once. It is asked again
-	// each time; nil: not at all.
+	// fewer of them. The first event after a pause goes at once, and a few events
+	// after a part of it. It is asked again each time; nil: not at all.
 	Linger func() time.Duration
 	// OnPublished is called in order, by the goroutine that runs the relay.
 	OnPublished func(domain.Position)

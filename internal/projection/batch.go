@@ -18,6 +18,7 @@ type batch struct {
 	cache    *cache
 	load     func(ctx context.Context, t *Schema, examples []any) ([]Versioned, error)
 
+	view    *Rows // of one stream after the other
 	changed map[slot]*entry
 	sums    map[slot]any
 	parked  []poison
@@ -40,7 +41,7 @@ type streamEvents struct {
 func newBatch(d map[string]func(*Rows, events.Recorded[events.Event]), c *cache,
 	load func(context.Context, *Schema, []any) ([]Versioned, error),
 ) *batch {
-	return &batch{handlers: d, cache: c, load: load, changed: make(map[slot]*entry), sums: make(map[slot]any)}
+	return &batch{handlers: d, cache: c, load: load, view: newRows(c), changed: make(map[slot]*entry), sums: make(map[slot]any)}
 }
 
 // group splits records by stream, keeping each stream's order.
@@ -111,11 +112,13 @@ func (b *batch) applyDecoded(ctx context.Context, groups []*streamEvents) error 
 	return nil
 }
 
-// run applies a stream's events to a fresh view. After an event that missed a
-// row nothing that follows in the stream is believed: it only shows more keys.
+// run applies a stream's events to a view that holds until the next run. After an
+// event that missed a row nothing that follows in the stream is believed: it only
+// shows more keys.
 func (b *batch) run(g *streamEvents) *Rows {
+	w := b.view
 	for {
-		w := newRows(b.cache, g.stream)
+		w.reset(g.stream)
 		failed := -1
 		var cause error
 		for i, e := range g.decoded {
@@ -221,7 +224,8 @@ func (b *batch) changes(tables []*Schema) []TableChanges {
 // settle makes the written rows those that the next batch sees.
 func (b *batch) settle() {
 	for s, e := range b.changed {
-		b.cache.put(s, &entry{row: e.row, from: e.from, owner: e.owner})
+		*e = entry{row: e.row, from: e.from, owner: e.owner}
+		b.cache.put(s, e)
 	}
 	b.cache.age()
 }

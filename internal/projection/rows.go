@@ -43,8 +43,16 @@ func (w *Rows) Fail(err error) {
 	}
 }
 
-func newRows(c *cache, stream domain.StreamID) *Rows {
-	return &Rows{cache: c, stream: stream, changed: make(map[slot]*entry, 8)}
+func newRows(c *cache) *Rows {
+	return &Rows{cache: c, changed: make(map[slot]*entry, 16)}
+}
+
+// reset begins with the next stream, or with the same once more.
+func (w *Rows) reset(stream domain.StreamID) {
+	w.stream, w.failure = stream, nil
+	clear(w.changed)
+	clear(w.sums)
+	clear(w.missing)
 }
 
 // enter moves to an event. What one append wrote becomes true at once, so all

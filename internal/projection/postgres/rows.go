@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"sync"
 	"time"
 
@@ -137,6 +138,9 @@ func (s *shape) encode(buf []byte, t *projection.Schema, build, n int, at rowAt)
 			}
 		}
 		binary.BigEndian.PutUint32(buf[start:], uint32(len(buf)-start-4))
+		if i == 0 { // the others are about as long
+			buf = slices.Grow(buf, (n-1)*(len(buf)-start)*5/4)
+		}
 	}
 	return buf, nil
 }

@@ -140,7 +140,9 @@ func (r *Remote) link(ctx context.Context, n Node, nodes int) {
 	slots := max(1, (r.Slots+nodes-1)/nodes)
 	go func() {
 		ctx, cancel := context.WithCancel(ctx)
-		go l.send(ctx)
+		for range postsAtOnce {
+			go l.send(ctx)
+		}
 		err := l.receive(ctx, slots)
 		cancel()
 		r.unlink(l)
@@ -330,8 +332,13 @@ func (r *Remote) Release(w lease.Lease) {
 	}
 }
 
-// send reports results in batches: whatever gathered while the batch before was
-// on its way, or nothing, as a heartbeat.
+// postsAtOnce is how many batches of results are on their way to a node. With one,
+// a result waits until all of the batch before have committed; with many, batches
+// are small.
+const postsAtOnce = 3
+
+// send reports results in batches: whatever gathered while the batches before were
+// on their way, or nothing, as a heartbeat.
 func (l *link) send(ctx context.Context) {
 	beat := time.NewTicker(keepAlive)
 	defer beat.Stop()

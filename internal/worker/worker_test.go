@@ -179,6 +179,35 @@ func TestAWithdrawnLeaseCancelsTheWorkElsewhere(t *testing.T) {
 	}
 }
 
+func TestAResultElsewhereDoesNotWaitForOneThatTakesLong(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, 2, complete)
+	reached, second := make(chan struct{}), make(chan struct{})
+	s.register.mu.Lock()
+	s.register.answer = func(c commands.Run) error {
+		if _, completes := c.(commands.CompleteStep); !completes { // at the end it lapses
+			return nil
+		}
+		if c.Target() == stream(2) {
+			close(second)
+			return nil
+		}
+		close(reached)
+		select {
+		case <-second:
+		case <-time.After(5 * time.Second):
+			t.Error("the second result waited for the first")
+		}
+		return nil
+	}
+	s.register.mu.Unlock()
+	offer(s.board, 1)
+	<-reached
+	offer(s.board, 2)
+	<-s.register.arrive
+	<-s.register.arrive
+}
+
 func TestAResultThatCouldNotBeCarriedOutIsReportedAgainUnderTheSameId(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, 1, complete)

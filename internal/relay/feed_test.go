@@ -105,10 +105,8 @@ func TestWhatOthersAppendGathersForTheWholeLinger(t *testing.T) {
 		const linger = 10 * time.Millisecond
 		s, l := store.New(store.Options{}), memory.New()
 		fill(t, s, 1, "run.started")
-		published := domain.Position(0)
 		r := newRelay(s, l, func(o *relay.Options) {
 			o.Logger, o.Poll, o.Linger = quiet, time.Hour, func() time.Duration { return linger }
-			o.OnPublished = func(p domain.Position) { published = p }
 		})
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
@@ -119,8 +117,8 @@ func TestWhatOthersAppendGathersForTheWholeLinger(t *testing.T) {
 			if fill(t, s, 1, "run.started"); i > 0 {
 				time.Sleep(linger - time.Nanosecond)
 			}
-			if synctest.Wait(); published != want {
-				t.Errorf("after %d events and %s, %d are published, want %d", i+2, time.Duration(i)*linger, published, want)
+			if synctest.Wait(); r.Published() != want {
+				t.Errorf("after %d events and %s, %d are published, want %d", i+2, time.Duration(i)*linger, r.Published(), want)
 			}
 			if i > 0 {
 				time.Sleep(time.Nanosecond)

@@ -34,6 +34,7 @@
 //	internal/eventstore/postgres  → domain, events, internal/failpoint, internal/pg
 //	internal/eventstore/...       → domain, events
 //	internal/failpoint            → nothing | it marks places, and knows none of them
+//	internal/freeport             → nothing | for tests and what runs them
 //	internal/generate             → everything | a tool for developers, in no program
 //	internal/keys                 → domain, events | it seals values and knows no meaning
 //	internal/keys/postgres        → domain, internal/pg
@@ -53,7 +54,7 @@
 //	internal/sim                  → nothing | it is a scheduler and faults; deciders and projectors come to it as values
 //	internal/telemetry            → domain, events
 //	internal/telemetry/tracing    → commands, domain, events, internal/eventstore, internal/lease, internal/llm, internal/log, internal/reaction | it wraps the parts it is given, and none knows it
-//	internal/testenv              → internal/embedded | a tool for developers, in no program
+//	internal/testenv              → internal/embedded, internal/freeport | a tool for developers, in no program
 //	internal/timer                → domain
 //	internal/upload               → domain, internal/blob, internal/pg | it keeps parts and knows no decider
 //	internal/watch                → api/v1, internal/output/plain, sdk/go | it shows what the API answers

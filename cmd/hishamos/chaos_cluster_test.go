@@ -18,6 +18,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/hishamos/hishamos/internal/embedded"
+	"github.com/hishamos/hishamos/internal/freeport"
 )
 
 // cluster is a whole system of real processes that belongs to one test.
@@ -164,7 +165,7 @@ func (c *cluster) killPostgres() bool {
 func (c *cluster) add(name, roles string) *process {
 	p := &process{c: c, name: name, roles: roles}
 	if strings.Contains(roles, "api") {
-		p.listen = loopback(c.t)
+		p.listen = net.JoinHostPort("127.0.0.1", strconv.Itoa(ports(c.t, 1)))
 	}
 	c.procs = append(c.procs, p)
 	return p
@@ -262,7 +263,7 @@ func needKafka(t *testing.T) *realKafka {
 	if err := os.Symlink(programs, filepath.Join(home, "libs-4.3.1")); err != nil {
 		t.Fatal(err)
 	}
-	k := &realKafka{home: home, port: neighbours(t), script: filepath.Join("..", "..", "internal", "tools", "kafka.sh")}
+	k := &realKafka{home: home, port: ports(t, 2), script: filepath.Join("..", "..", "internal", "tools", "kafka.sh")}
 	k.address = net.JoinHostPort("127.0.0.1", strconv.Itoa(k.port))
 	t.Cleanup(func() {
 		if out, err := k.run("stop"); err != nil {
@@ -347,40 +348,12 @@ func eventually(within time.Duration, so func() bool) bool {
 	return true
 }
 
-// loopback is an address nobody listens at.
-func loopback(t *testing.T) string {
+// ports is the first of n ports side by side that nobody listens at.
+func ports(t *testing.T, n int) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := freeport.Find(n)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return l.Addr().String()
-}
-
-// neighbours finds two free ports side by side and returns the first.
-func neighbours(t *testing.T) int {
-	t.Helper()
-	for range 50 {
-		_, text, err := net.SplitHostPort(loopback(t))
-		if err != nil {
-			t.Fatal(err)
-		}
-		port, err := strconv.Atoi(text)
-		if err != nil {
-			t.Fatal(err)
-		}
-		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port+1)))
-		if err != nil {
-			continue
-		}
-		if err := l.Close(); err != nil {
-			t.Fatal(err)
-		}
-		return port
-	}
-	t.Fatal("no free ports")
-	return 0
+	return port
 }

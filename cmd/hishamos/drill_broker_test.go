@@ -33,7 +33,7 @@ func ownBroker(t *testing.T) (address string) {
 	if err := os.Symlink(programs, filepath.Join(home, "libs-4.3.1")); err != nil {
 		t.Fatal(err)
 	}
-	port := freePair(t)
+	port := freePorts(t, 2)
 	run := func(verb string) {
 		cmd := exec.Command("bash", filepath.Join("..", "..", "internal", "tools", "kafka.sh"), verb)
 		cmd.Env = append(os.Environ(), "KAFKA_VERSION=4.3.1", "KAFKA_HOME="+home, "KAFKA_PORT="+strconv.Itoa(port), "KAFKA_HEAP=384m")
@@ -45,31 +45,6 @@ func ownBroker(t *testing.T) (address string) {
 	run("start")
 	t.Cleanup(func() { run("stop") })
 	return net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
-}
-
-// freePair is a port that is free together with the next one.
-func freePair(t *testing.T) int {
-	t.Helper()
-	for range 50 {
-		first, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		port := first.Addr().(*net.TCPAddr).Port
-		second, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port+1)))
-		if closeErr := first.Close(); closeErr != nil {
-			t.Fatal(closeErr)
-		}
-		if err != nil {
-			continue
-		}
-		if err := second.Close(); err != nil {
-			t.Fatal(err)
-		}
-		return port
-	}
-	t.Fatal("no two free ports beside each other")
-	return 0
 }
 
 // bulk is how many further events the drills on a real broker are made with;

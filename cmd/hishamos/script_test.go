@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/hishamos/hishamos/internal/freeport"
 )
 
 // TestScripts runs testdata/script: whole processes, used as a person would.
@@ -130,14 +132,15 @@ func dataFolder(cleanUp func(func())) (string, error) {
 // freeAddress is a loopback address nobody listens at.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(freePorts(t, 1)))
+}
+
+// freePorts is the first of n ports side by side that nobody listens at.
+func freePorts(t *testing.T, n int) int {
+	t.Helper()
+	port, err := freeport.Find(n)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() {
-		if err := l.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
-	return l.Addr().String()
+	return port
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/hishamos/hishamos/internal/embedded"
+	"github.com/hishamos/hishamos/internal/freeport"
 )
 
 // environment is the servers of one run of the tests.
@@ -83,7 +84,7 @@ func (e *environment) startKafka(ctx context.Context, folder string, out io.Writ
 		}
 		return nil
 	}
-	port, err := freePorts(2) // broker and controller
+	port, err := freeport.Find(2) // broker and controller
 	if err != nil {
 		return err
 	}
@@ -144,33 +145,4 @@ func missingForKafka(ctx context.Context) string {
 		return "there is no Maven (mvn) to fetch Kafka with"
 	}
 	return ""
-}
-
-// freePorts finds neighbouring loopback ports that nobody listens at and
-// returns the first.
-func freePorts(n int) (int, error) {
-	for range 100 {
-		first, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return 0, err
-		}
-		port := first.Addr().(*net.TCPAddr).Port
-		held := []net.Listener{first}
-		for i := 1; i < n; i++ {
-			next, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port+i)))
-			if err != nil {
-				break
-			}
-			held = append(held, next)
-		}
-		for _, l := range held {
-			if err := l.Close(); err != nil {
-				return 0, err
-			}
-		}
-		if len(held) == n {
-			return port, nil
-		}
-	}
-	return 0, errors.New("no free ports")
 }

@@ -52,7 +52,7 @@ type appender struct {
 // definitely.
 const attemptTimeout = 15 * time.Second
 
-// ErrUnreachable says that Postgres did not answer and nothing was written.
+// ErrUnreachable says that Postgres did not answer, and that nothing was written.
 var ErrUnreachable = &domain.Error{
 	Kind: domain.Unavailable, Code: "append.unreachable",
 	Message: "the event store's database does not answer", Fix: "try again later",

@@ -33,6 +33,9 @@ func (s *Store) ReadStream(ctx context.Context, stream domain.StreamID, after do
 		return nil, nil
 	}
 	out, err := readRecords(ctx, s.keyed, limit, readStreamSQL, string(stream), int64(after), limit)
+	if pg.Away(err) && ctx.Err() == nil { // before a command is decided, this may be the first to notice
+		err = fmt.Errorf("%w: %w", ErrUnreachable, err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read stream %s: %w", stream, err)
 	}

@@ -81,6 +81,9 @@ func TestAnOutcomeThatCannotBeSettledIsUnknownAndTheCommandIDSettlesIt(t *testin
 			if _, err := s.Append(t.Context(), storetest.To(storetest.Stream("run"), 0, 1)); !errors.Is(err, postgres.ErrUnreachable) {
 				t.Fatalf("append to a server that is away: %v", err)
 			}
+			if _, err := s.ReadStream(t.Context(), storetest.Stream("run"), 0, 1); !errors.Is(err, postgres.ErrUnreachable) {
+				t.Fatalf("read from a server that is away: %v", err)
+			}
 			p.setDown(false)
 			r, err := s.Append(t.Context(), a)
 			if err != nil || r.First != 2 {
